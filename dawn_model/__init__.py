@@ -1,0 +1,1 @@
+"""DAWN in plain PyTorch: everything that computes, nothing that knows ComfyUI."""

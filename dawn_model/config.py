@@ -1,0 +1,150 @@
+"""Sizes of every network, as frozen dataclasses that travel in a checkpoint's metadata.
+
+A configuration says everything that tensor shapes cannot, so loading never guesses.
+`DawnConfig.to_json` and `from_json` are the only serialisation.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class DenoiserConfig:
+    """The noise predictor (paper section 3.3; specification section 5)."""
+
+    base_width: int = 64
+    multipliers: tuple[int, ...] = (1, 2, 4, 8)
+    heads: int = 8
+    head_dim: int = 32
+    cross_heads: int = 8
+    cross_head_dim: int = 8
+    groups: int = 8
+    feature_channels: int = 256
+    box_channels: int = 16
+    audio_dim: int = 1024
+    pose_dim: int = 6
+    blink_dim: int = 2
+    bias_buckets: int = 32
+    bias_max_distance: int = 32
+    window: int = 40
+    train_timesteps: int = 1000
+
+    @property
+    def condition_dim(self) -> int:
+        return self.audio_dim + self.pose_dim + self.blink_dim
+
+    @property
+    def size_multiple(self) -> int:
+        """Latent height and width must be multiples of this."""
+        return 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class FlowAutoencoderConfig:
+    """The latent flow generator (paper section 3.2; specification section 3)."""
+
+    width: int = 64
+    max_width: int = 512
+    down_blocks: int = 2
+    bottleneck_blocks: int = 6
+
+    @property
+    def feature_channels(self) -> int:
+        return min(self.max_width, self.width * 2**self.down_blocks)
+
+    @property
+    def downscale(self) -> int:
+        """Picture pixels per motion-latent cell, along each side."""
+        return 2**self.down_blocks
+
+
+@dataclass(frozen=True)
+class MotionEstimatorConfig:
+    """Region, background and flow predictors, needed only to auto-encode a video."""
+
+    regions: int = 10
+    region_width: int = 32
+    background_width: int = 32
+    flow_width: int = 64
+    max_width: int = 1024
+    blocks: int = 5
+    temperature: float = 0.1
+    downscale: int = 4
+
+
+@dataclass(frozen=True)
+class PoseBlinkConfig:
+    """One pose and/or blink decoder (paper section 3.4; specification section 6).
+
+    `window`, `init_attention` and the two rotary widths are what tells the authors'
+    variants reemb5, reemb6 and reemb8 apart.
+    """
+
+    pose_dim: int = 6
+    blink_dim: int = 0
+    audio_dim: int = 1024
+    audio_embed_dim: int = 256
+    latent_dim: int = 64
+    z_dim: int = 256
+    layers: int = 2
+    heads: int = 4
+    head_dim: int = 32
+    ff_dim: int = 128
+    bias_buckets: int = 128
+    bias_max_distance: int = 128
+    window: int = 100
+    init_attention: bool = True
+    init_rotary_dim: int = 4
+    layer_rotary_dim: int = 4
+
+    @property
+    def output_dim(self) -> int:
+        return self.pose_dim + self.blink_dim
+
+
+@dataclass(frozen=True)
+class DawnConfig:
+    """A complete model: what one of our safetensors files holds.
+
+    `motion` lists one joint pose/blink network, or a pose and a blink network.
+    """
+
+    name: str = "dawn-128"
+    image_size: int = 128
+    audio_encoder: str = "hubert-large"
+    denoiser: DenoiserConfig = DenoiserConfig()
+    autoencoder: FlowAutoencoderConfig = FlowAutoencoderConfig()
+    motion: tuple[PoseBlinkConfig, ...] = (
+        PoseBlinkConfig(pose_dim=6, blink_dim=0, window=100),
+        PoseBlinkConfig(pose_dim=0, blink_dim=2, window=200),
+    )
+
+    @property
+    def latent_size(self) -> int:
+        return self.image_size // self.autoencoder.downscale
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> DawnConfig:
+        """Raises ValueError when `text` is not a configuration this version understands."""
+        try:
+            fields = json.loads(text)
+            denoiser = dict(fields.pop("denoiser"))
+            denoiser["multipliers"] = tuple(denoiser["multipliers"])
+            return cls(
+                denoiser=DenoiserConfig(**denoiser),
+                autoencoder=FlowAutoencoderConfig(**fields.pop("autoencoder")),
+                motion=tuple(PoseBlinkConfig(**motion) for motion in fields.pop("motion")),
+                **fields,
+            )
+        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+            raise ValueError(f"not a DAWN configuration: {error}") from error
+
+
+DAWN_128 = DawnConfig()
+DAWN_256 = dataclasses.replace(DAWN_128, name="dawn-256", image_size=256)

@@ -1,0 +1,64 @@
+"""What flows between the stages. Plain frozen records of tensors; none knows how it was made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+FPS = 25
+"""Frames a second of everything DAWN makes."""
+
+
+@dataclass(frozen=True)
+class FaceState:
+    """Where a face is in a picture and how it is held.
+
+    pose   [6]: yaw, pitch, roll in degrees; scale; x and y translation in units of a
+                120-pixel crop round the face (3DDFA convention, y from the bottom)
+    blink  [2]: left and right eye-aspect ratio (about 0.3 open, below 0.15 closed)
+    box    [4]: x_min, y_min, x_max, y_max in pixels of the picture
+    height, width: of that picture, in pixels
+    """
+
+    pose: Tensor
+    blink: Tensor
+    box: Tensor
+    height: int
+    width: int
+
+
+@dataclass(frozen=True)
+class HeadMotion:
+    """Absolute head pose [F, 6] and blink [F, 2] per frame, in the units of FaceState."""
+
+    pose: Tensor
+    blink: Tensor
+
+    def __len__(self) -> int:
+        return self.pose.shape[0]
+
+
+@dataclass(frozen=True)
+class AudioFeatures:
+    """One row of speech features per video frame, [F, D]."""
+
+    features: Tensor
+
+    def __len__(self) -> int:
+        return self.features.shape[0]
+
+
+@dataclass(frozen=True)
+class MotionLatents:
+    """How to move the source picture, per frame.
+
+    flow       [F, h, w, 2]: absolute sampling grid, x then y, in -1..1
+    occlusion  [F, 1, h, w]: visibility of the source in 0..1
+    """
+
+    flow: Tensor
+    occlusion: Tensor
+
+    def __len__(self) -> int:
+        return self.flow.shape[0]
