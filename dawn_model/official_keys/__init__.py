@@ -30,7 +30,9 @@ class KeyTable:
     dropped: tuple[str, ...] = ()
 
 
-def apply_table(state: Mapping[str, Tensor], table: KeyTable) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+def apply_table(
+    state: Mapping[str, Tensor], table: KeyTable
+) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     """Rename a state dict.
 
     Returns our tensors, the official name behind each of our keys, and the official keys

@@ -1,0 +1,45 @@
+"""The cosine noise schedule and the timesteps that a sampler visits (specification 5.9)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """alphas_cumprod [T]: share of signal left after t steps of noise, float64 on the CPU."""
+
+    alphas_cumprod: Tensor
+
+    @property
+    def timesteps(self) -> int:
+        return self.alphas_cumprod.shape[0]
+
+    def alpha(self, timestep: int) -> float:
+        return float(self.alphas_cumprod[timestep])
+
+    def previous_alpha(self, timestep: int) -> float:
+        """The value one index earlier, and 1 at timestep 0."""
+        return float(self.alphas_cumprod[timestep - 1]) if timestep > 0 else 1.0
+
+
+def cosine_schedule(timesteps: int = 1000, offset: float = 0.008) -> Schedule:
+    """Squared-cosine decay of the signal, with each step's noise share clipped to 0.9999."""
+    position = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
+    signal = torch.cos((position + offset) / (1 + offset) * math.pi / 2) ** 2
+    betas = (1 - signal[1:] / signal[:-1]).clamp(0, 0.9999)
+    return Schedule(alphas_cumprod=(1 - betas).cumprod(0))
+
+
+def sampling_timesteps(steps: int, timesteps: int = 1000) -> list[int]:
+    """`steps` + 1 descending timesteps that end at 0, evenly spaced in exact integers.
+
+    Raises ValueError unless 1 ≤ steps < timesteps.
+    """
+    if not 1 <= steps < timesteps:
+        raise ValueError(f"steps is {steps}; use a whole number from 1 to {timesteps - 1}")
+    return [timesteps * i // (steps + 1) for i in range(steps, -1, -1)]

@@ -1,0 +1,27 @@
+"""Full-size networks with the golden weights, built once for all unit tests."""
+
+from __future__ import annotations
+
+import pytest
+import recipe
+import torch
+
+from dawn_model.config import DenoiserConfig
+from dawn_model.denoiser import UNet3D
+from dawn_model.official_keys import apply_table
+from dawn_model.official_keys.denoiser import DENOISER_KEYS
+
+
+@pytest.fixture(scope="session")
+def unet():
+    with torch.inference_mode():
+        state = {
+            key.removeprefix("diffusion."): recipe.weight(key, spec["shape"])
+            for key, spec in recipe.manifest("dawn_128").items()
+            if spec["recipe"] != "constructed"
+        }
+        ours, _, unknown = apply_table(state, DENOISER_KEYS)
+        assert not unknown
+        model = UNet3D(DenoiserConfig()).eval()
+        model.load_state_dict(ours, strict=True)
+        return model
