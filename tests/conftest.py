@@ -6,7 +6,9 @@ On `sys.path` our `nodes/` package and ComfyUI's `nodes.py` would hide each othe
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ def _register_package(name: str) -> None:
 
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
 _register_package("dawn_model")
+sys.path.append(str(ROOT / "scripts"))
 
 
 class _RootIsAFolder:
@@ -53,3 +56,42 @@ def _no_gradients():
 def golden():
     """golden("unet") → the tensors of that reference file."""
     return lambda name: load_file(GOLDEN / f"{name}.safetensors")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if {"comfy", "comfy_server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker("comfy")
+
+
+def _comfyui() -> Path:
+    """The ComfyUI to test in. scripts/test.sh always names one, so nothing is skipped there."""
+    path = os.environ.get("COMFYUI_PATH")
+    if not path:
+        pytest.skip("COMFYUI_PATH names no ComfyUI; `bash scripts/test.sh` brings one")
+    if not Path(path, "main.py").is_file():
+        pytest.fail(f"COMFYUI_PATH={path} is not a ComfyUI checkout")
+    return Path(path).resolve()
+
+
+@pytest.fixture(scope="session")
+def comfy(tmp_path_factory: pytest.TempPathFactory):
+    """A real ComfyUI in this process, with this plugin loaded: see comfy_harness/in_process.py."""
+    comfyui = _comfyui()
+    from comfy_harness import InProcessComfy
+
+    comfy = InProcessComfy(comfyui, tmp_path_factory.mktemp("comfy"))
+    if (ROOT / "__init__.py").is_file():  # the nodes are still being written
+        comfy.plugin = comfy.load_plugin(ROOT)
+    return comfy
+
+
+@pytest.fixture(scope="session")
+def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A real ComfyUI server in a process of its own, with this plugin: see comfy_harness/server.py."""
+    comfyui = _comfyui()
+    from comfy_harness import ServerComfy
+    from comfy_server import ComfyServer
+
+    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfy_server"), plugins=[ROOT]) as server:
+        yield ServerComfy(server)
