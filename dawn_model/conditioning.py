@@ -1,5 +1,4 @@
-"""What the denoiser is told about the portrait and about every frame (paper section 3.3; specification
-sections 2 and 4)."""
+"""What the denoiser is told about every frame (paper section 3.3; specification section 2, step 5)."""
 
 from __future__ import annotations
 
@@ -7,31 +6,6 @@ import torch
 from torch import Tensor
 
 from .structures import FaceState, HeadMotion
-
-
-def box_mask(box: Tensor, height: int, width: int, size: int) -> Tensor:
-    """Draw the face box into a picture of `size` × `size` pixels.
-
-    The authors divide x by the height and y by the width and keep pixel indices in eight bits. Both are
-    mended here: for square portraits up to 256 pixels the mask is theirs, for others it lies on the face.
-
-    Args:
-        box:           [4]: x_min, y_min, x_max, y_max in pixels of the picture it was found in
-        height, width: of that picture
-        size:          of the picture the model sees
-
-    Returns [1, 1, S, S], float32: 1 inside (both ends included), 0 outside; all 0 beyond the border.
-
-    Raises ValueError when `box` has not four numbers.
-    """
-    if box.shape != (4,):
-        raise ValueError(f"a box is x_min, y_min, x_max, y_max; got shape {tuple(box.shape)}")
-    sides = torch.tensor([width, height, width, height], dtype=torch.float32, device=box.device)
-    left, top, right, bottom = (box.float() / sides * size).unbind()
-    pixel = torch.arange(size, device=box.device)
-    rows = (pixel >= top.trunc()) & (pixel <= (bottom + 1).trunc())
-    columns = (pixel >= left.trunc()) & (pixel <= (right + 1).trunc())
-    return (rows[:, None] & columns[None, :]).float()[None, None]
 
 
 def condition_rows(audio_features: Tensor, motion: HeadMotion, face: FaceState) -> Tensor:

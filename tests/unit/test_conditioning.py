@@ -6,8 +6,8 @@ import pytest
 import recipe
 import torch
 
-from dawn_model.box_encoder import BoxEncoder, authors_box_encoder
-from dawn_model.conditioning import box_mask, condition_rows
+from dawn_model.box_encoder import BoxEncoder, authors_box_encoder, box_mask
+from dawn_model.conditioning import condition_rows
 from dawn_model.structures import FaceState, HeadMotion
 
 
