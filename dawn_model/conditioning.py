@@ -19,7 +19,7 @@ def condition_rows(audio_features: Tensor, motion: HeadMotion, face: FaceState) 
         motion:         absolute head pose and blink of F frames
         face:           of the portrait
 
-    Returns [F, D + 8]: audio ‖ pose difference (6) ‖ blink difference (2).
+    Returns [F, D + 8], of the features' dtype and device: audio ‖ pose difference (6) ‖ blink difference (2).
 
     Raises ValueError when the lengths differ.
     """
@@ -29,6 +29,6 @@ def condition_rows(audio_features: Tensor, motion: HeadMotion, face: FaceState) 
             f"speech has {frames} frames, head pose {len(motion.pose)}, blink {len(motion.blink)}; "
             "they must be equal"
         )
-    pose = motion.pose.to(audio_features) - face.pose.to(audio_features)
-    blink = motion.blink.to(audio_features) - face.blink.to(audio_features)
-    return torch.cat([audio_features, pose, blink], dim=1)
+    pose = motion.pose - face.pose.to(motion.pose)
+    blink = motion.blink - face.blink.to(motion.blink)
+    return torch.cat([audio_features, pose.to(audio_features), blink.to(audio_features)], dim=1)

@@ -105,6 +105,23 @@ def test_golden(full, golden, size):
             assert_close(sliced(seen[key.partition("[")[0]], key), reference[key], key)
 
 
+@pytest.mark.parametrize("name", ["e2e128", "e2e256"])
+def test_golden_video_frames(full, golden, name):
+    """The authors' own sampled motion, rendered: 8-bit frames may differ by 1 at truncation edges."""
+    reference = golden(name)
+    source = full.encode(reference["in.source_u8"][None].float() / 255)
+    flow = reference["sample_vid_grid"][0].permute(1, 2, 3, 0)
+    occlusion = reference["sample_vid_conf"][0].transpose(0, 1)
+    frames = render_frames(full, source, MotionLatents(flow, occlusion), frames_per_slice=3)
+    key = next(key for key in reference if key.startswith("sample_out_vid"))
+    frames = frames if name == "e2e128" else frames[1:2]
+    assert_close(frames.permute(3, 0, 1, 2).reshape(reference[key].shape), reference[key], key)
+    if name == "e2e128":
+        difference = (to_uint8(frames).int() - reference["frames_rgb_u8"].int()).abs()
+        assert difference.max() <= 1
+        assert (difference > 0).float().mean() <= 1e-3
+
+
 @pytest.mark.parametrize("down_blocks", [1, 2, 3])
 def test_equals_the_plain_computation(down_blocks):
     autoencoder, plain = tiny(down_blocks)
