@@ -16,6 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
+PROBE_PLUGIN = ROOT / "tests" / "comfy_harness" / "probe_plugin"
 GOLDEN = ROOT / "tests" / "golden"
 
 
@@ -81,8 +82,8 @@ def comfy(tmp_path_factory: pytest.TempPathFactory):
     from comfy_harness import InProcessComfy
 
     comfy = InProcessComfy(comfyui, tmp_path_factory.mktemp("comfy"))
-    if (ROOT / "__init__.py").is_file():  # the nodes are still being written
-        comfy.plugin = comfy.load_plugin(ROOT)
+    comfy.load_plugin(PROBE_PLUGIN)
+    comfy.plugin = comfy.load_plugin(ROOT)
     return comfy
 
 
@@ -93,5 +94,7 @@ def comfy_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     from comfy_harness import ServerComfy
     from comfy_server import ComfyServer
 
-    with ComfyServer(comfyui, tmp_path_factory.mktemp("comfy_server"), plugins=[ROOT]) as server:
+    with ComfyServer(
+        comfyui, tmp_path_factory.mktemp("comfy_server"), plugins=[ROOT, PROBE_PLUGIN]
+    ) as server:
         yield ServerComfy(server)

@@ -24,56 +24,13 @@ EMPTY_THEN_SCALE = {
     "3": {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "harness"}},
 }
 
-# A plugin with one node that takes steps and can be told to fail.
-PROBE = """
-import comfy.utils
-from comfy_api.latest import ComfyExtension, io
-
-
-class Probe(io.ComfyNode):
-    @classmethod
-    def define_schema(cls):
-        return io.Schema(
-            node_id="HarnessProbe",
-            inputs=[io.Int.Input("steps", default=3, min=1), io.Boolean.Input("fail", default=False)],
-            outputs=[io.Int.Output()],
-            is_output_node=True,
-        )
-
-    @classmethod
-    def execute(cls, steps, fail):
-        bar = comfy.utils.ProgressBar(steps)
-        for step in range(steps):
-            bar.update_absolute(step + 1, steps)
-        if fail:
-            raise ValueError("told to fail after %d steps" % steps)
-        return io.NodeOutput(steps)
-
-
-class Extension(ComfyExtension):
-    async def get_node_list(self):
-        return [Probe]
-
-
-async def comfy_entrypoint():
-    return Extension()
-"""
-
 
 def probe(steps: int, fail: bool = False) -> dict:
-    return {"1": {"class_type": "HarnessProbe", "inputs": {"steps": steps, "fail": fail}}}
+    return {"1": {"class_type": "HarnessProbe", "inputs": {"steps": steps, "seconds": 0.0, "fail": fail}}}
 
 
 def with_(prompt: dict, node: str, **inputs) -> dict:
     return {**prompt, node: {**prompt[node], "inputs": {**prompt[node]["inputs"], **inputs}}}
-
-
-@pytest.fixture(scope="module")
-def comfy_with_probe(comfy, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("probe")
-    (folder / "__init__.py").write_text(PROBE)
-    comfy.load_plugin(folder)
-    return comfy
 
 
 def test_in_process_run_gives_tensors_and_files(comfy):
@@ -101,8 +58,7 @@ def test_in_process_rejection_names_node_and_input(comfy):
         comfy.run(with_(EMPTY_THEN_SCALE, "2", upscale_method="magic"))
 
 
-def test_in_process_progress_failure_and_cancel(comfy_with_probe):
-    comfy = comfy_with_probe
+def test_in_process_progress_failure_and_cancel(comfy):
     run = comfy.run(probe(5))
     assert run.output("1") == 5
     assert run.progress[-1] == ("1", 5, 5)
@@ -133,6 +89,17 @@ def test_server_run_gives_files_and_uses_its_cache(comfy_server):
     run = comfy_server.run(EMPTY_THEN_SCALE)
     assert all((comfy_server.base / "output" / file["filename"]).is_file() for file in run.ui["3"]["images"])
     assert comfy_server.run(EMPTY_THEN_SCALE).executed == []
+
+
+def test_server_can_be_cancelled_and_runs_the_next_job(comfy_server):
+    slow = with_(probe(1000), "1", seconds=0.05)
+    job = comfy_server.queue(slow)
+    while not comfy_server.get("/queue")["queue_running"]:
+        pass
+    comfy_server.post("/interrupt", {"prompt_id": job})
+    messages = dict(comfy_server.wait(job, timeout=10)["status"]["messages"])
+    assert messages["execution_interrupted"]["node_id"] == "1"
+    assert comfy_server.run(probe(3)).ui["1"]["text"]
 
 
 def test_server_rejects_and_fails_by_name(comfy_server):

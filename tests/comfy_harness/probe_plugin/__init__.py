@@ -1,0 +1,40 @@
+"""A plugin with one node that takes as many steps as it is told to and then, if told to, fails."""
+
+import time
+
+import comfy.utils
+from comfy_api.latest import ComfyExtension, io, ui
+
+
+class HarnessProbe(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HarnessProbe",
+            inputs=[
+                io.Int.Input("steps", default=3, min=1),
+                io.Float.Input("seconds", default=0.0, min=0.0, tooltip="per step"),
+                io.Boolean.Input("fail", default=False),
+            ],
+            outputs=[io.Int.Output()],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, steps: int, seconds: float, fail: bool) -> io.NodeOutput:
+        bar = comfy.utils.ProgressBar(steps)
+        for step in range(steps):
+            time.sleep(seconds)
+            bar.update_absolute(step + 1, steps)
+        if fail:
+            raise ValueError(f"told to fail after {steps} steps")
+        return io.NodeOutput(steps, ui=ui.PreviewText(f"{steps} steps"))
+
+
+class HarnessExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        return [HarnessProbe]
+
+
+async def comfy_entrypoint() -> HarnessExtension:
+    return HarnessExtension()
