@@ -102,7 +102,9 @@ def test_golden(full, golden, size):
         elif key == "fea.channel_std":
             assert_close(source.deepest.std(dim=(0, 2, 3), unbiased=False), reference[key], key)
         else:
-            assert_close(sliced(seen[key.partition("[")[0]], key), reference[key], key)
+            # Inner activations reach 22; what leaves the network stays below 1.
+            scale = max(1, reference[key].abs().max().item()) if key.startswith("act.") else 1
+            assert_close(sliced(seen[key.partition("[")[0]], key), reference[key], key, TOLERANCE * scale)
 
 
 @pytest.mark.parametrize("name", ["e2e128", "e2e256"])

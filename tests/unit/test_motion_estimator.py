@@ -68,19 +68,29 @@ def test_regions_and_background(networks, golden, size):
 
 
 @pytest.mark.parametrize("size", [128, 256])
-def test_reconstruction(networks, golden, size):
+def test_motion_and_reconstruction(networks, golden, size):
     autoencoder, estimator = networks
     reference = golden(f"lfg_{size}")
     source, driving = picture(reference["in.source_u8"]), picture(reference["in.driving_u8"])
-    rebuilt, motion = autoencode(autoencoder, estimator, source, driving)
-    deformed = autoencoder.deform(autoencoder.encode(source), motion.flow)
-    assert_close(motion.flow, reference["full.optical_flow"], "flow")
-    assert_close(motion.occlusion, reference["full.occlusion_map"], "occlusion")
+    motion = estimator.estimate(source, driving)
+    flow, occlusion = reference["full.optical_flow"], reference["full.occlusion_map"]
+    assert_close(motion.flow, flow, "flow")
+    assert_close(motion.occlusion, occlusion, "occlusion")
+    features = autoencoder.encode(source)
+    deformed = autoencoder.deform(features, flow)
+    deformed, key = (deformed, "") if size == 128 else (deformed[:, :, ::2, ::2], "[:, :, ::2, ::2]")
+    assert_close(deformed, reference["full.deformed" + key], "deformed")
+    assert_close(autoencoder.decode(features, flow, occlusion), reference["full.prediction"], "prediction")
+
+
+def test_autoencode_golden(networks, golden):
+    """The whole chain. Not at 256 pixels: there the golden pictures turn a flow error of 1e-6 into 1e-5 of
+    colour, and one nearly round region makes that error depend on the processor."""
+    reference = golden("lfg_128")
+    source, driving = picture(reference["in.source_u8"]), picture(reference["in.driving_u8"])
+    rebuilt, motion = autoencode(*networks, source, driving)
     assert_close(rebuilt, reference["full.prediction"], "prediction")
-    if size == 128:
-        assert_close(deformed, reference["full.deformed"], "deformed")
-    else:
-        assert_close(deformed[:, :, ::2, ::2], reference["full.deformed[:, :, ::2, ::2]"], "deformed")
+    assert_close(motion.flow, reference["full.optical_flow"], "flow")
 
 
 def test_principal_axes_rebuild_the_covariance():
