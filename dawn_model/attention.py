@@ -41,7 +41,7 @@ def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor
 
 @dataclass(frozen=True)
 class QueryBlock:
-    """Queries `start:stop` see keys `key_start:key_stop` under an additive bias [heads, queries, keys]."""
+    """Queries `start:stop` see keys `key_start:key_stop` under an additive bias [1, heads, queries, keys]."""
 
     start: int
     stop: int
@@ -95,7 +95,9 @@ def temporal_band(
         key_start, key_stop = max(0, start - window), min(frames, stop + window)
         shape = (start - key_start, stop - start, key_stop - stop)
         if shape not in same_shape:
-            same_shape[shape] = bias(positions[start:stop], positions[key_start:key_stop], window).to(dtype)
+            same_shape[shape] = bias(positions[start:stop], positions[key_start:key_stop], window)[None].to(
+                dtype
+            )
         blocks.append(QueryBlock(start, stop, key_start, key_stop, same_shape[shape]))
     return TemporalBand(angles.cos().to(dtype), angles.sin().to(dtype), tuple(blocks))
 

@@ -199,17 +199,19 @@ class UNet3D(nn.Module):
         self.flow_head = OutputHead(2 * width, width, 2, config.groups, operations, **kwargs)
         self.occlusion_head = OutputHead(2 * width, width, 1, config.groups, operations, **kwargs)
 
-    def prepare(self, source: Tensor, condition: Tensor) -> PreparedClip:
+    def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> PreparedClip:
         """Compute once what stays the same over all sampling steps.
 
         source     [B, features + box, h, w]: picture features and box code; with a frame
                    axis, [B, features + box, F, h, w], each frame has its own
         condition  [B, F, audio + pose + blink]
+        window     ± frames of temporal attention, the configuration's unless given
 
         Raises ValueError when a size does not fit the configuration.
         """
         config = self.config
-        clips, frames, width = condition.shape
+        _, frames, width = condition.shape
+        window = config.window if window is None else window
         height, columns = source.shape[-2:]
         if width != config.condition_dim:
             raise ValueError(
@@ -228,7 +230,7 @@ class UNet3D(nn.Module):
         return PreparedClip(
             source=self.source(source).permute(0, 2, 3, 1),
             band=temporal_band(
-                self.temporal_bias, frames, config.window, config.head_dim, source.device, source.dtype
+                self.temporal_bias, frames, window, config.head_dim, source.device, source.dtype
             ),
             conditions=tuple(block.prepare(condition) for block in blocks),
         )

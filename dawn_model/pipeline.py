@@ -1,0 +1,77 @@
+"""From a prepared portrait and conditions to motion latents (specification 2, steps 5 to 7)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .box_encoder import BoxEncoder, box_mask
+from .denoiser import UNet3D
+from .flow_autoencoder import FlowAutoencoder, SourceFeatures
+from .sampler import Callback, Noise, ddim_sample, guided, motion_channels
+from .schedule import cosine_schedule
+from .structures import FaceState, MotionLatents
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """steps, eta, guidance: see sampler.py; window: ± frames of temporal attention, None = the model's."""
+
+    steps: int = 20
+    eta: float = 1.0
+    guidance: float = 1.0
+    window: int | None = None
+
+
+def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder) -> Tensor:
+    """What the denoiser sees of the portrait: its features and a code of where the face is.
+
+    Returns [1, feature + box channels, h, w].
+    """
+    size = features.picture.shape[-1]
+    mask = box_mask(face.box, face.height, face.width, size).to(features.deepest)
+    return torch.cat([features.deepest, box_encoder(mask)], dim=1)
+
+
+def sample_motion(
+    denoiser: UNet3D,
+    source: Tensor,
+    condition: Tensor,
+    noise: Noise,
+    options: SamplingOptions,
+    callback: Callback | None = None,
+) -> MotionLatents:
+    """Sample the motion of a whole clip.
+
+    source     [1, C, h, w]: from `denoiser_source`
+    condition  [F, audio + pose + blink]: from `condition_rows`
+    noise      draws [1, 3, F, h, w] in float32
+
+    The network computes in the dtype of `source`; the latents stay in float32.
+    """
+    compute = source.dtype
+    condition = condition.to(source)[None]
+    clip = denoiser.prepare(source, condition, options.window)
+
+    def denoise_with(prepared):
+        def denoise(x: Tensor, timestep: int) -> Tensor:
+            return denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared).float()
+
+        return denoise
+
+    denoise = denoise_with(clip)
+    if options.guidance != 1.0:
+        null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
+        denoise = guided(denoise, denoise_with(null), options.guidance)
+    schedule = cosine_schedule(denoiser.config.train_timesteps)
+    x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
+    flow, occlusion = motion_channels(x0)
+    return MotionLatents(flow=flow, occlusion=occlusion)
+
+
+def decode_frame(autoencoder: FlowAutoencoder, features: SourceFeatures, x0: Tensor, frame: int) -> Tensor:
+    """One frame of latents [1, 3, F, h, w] that are still being sampled, RGB [3, S, S], for a preview."""
+    flow, occlusion = motion_channels(x0[:, :, frame : frame + 1])
+    return autoencoder.decode(features, flow, occlusion)[0].clamp(0, 1)

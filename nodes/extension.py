@@ -1,0 +1,29 @@
+"""What ComfyUI loads: the list of nodes and the model folder."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import model_folders
+from .encode_audio import DawnEncodeAudio
+from .generate_pose_blink import DawnGeneratePoseBlink
+from .load_audio_encoder import DawnLoadAudioEncoder
+from .load_model import DawnLoadModel
+from .prepare_portrait import DawnPreparePortrait
+from .render_frames import DawnRenderFrames
+from .sample_motion import DawnSampleMotion
+
+
+class DawnExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        # Not in `on_load`, which 0.3.75 does not call: the loaders' schemas list this folder.
+        model_folders.register()
+        return [
+            DawnLoadModel,
+            DawnLoadAudioEncoder,
+            DawnEncodeAudio,
+            DawnPreparePortrait,
+            DawnGeneratePoseBlink,
+            DawnSampleMotion,
+            DawnRenderFrames,
+        ]

@@ -1,0 +1,65 @@
+"""DAWN Generate Pose & Blink."""
+
+from __future__ import annotations
+
+import comfy.model_management as mm
+from comfy_api.latest import io
+
+from ..dawn_model.head_motion import generate_head_motion
+from ..dawn_model.noise import FrameNoise
+from ..dawn_model.portrait import Portrait
+from ..dawn_model.structures import AudioFeatures, HeadMotion
+from . import host
+from .load_model import LoadedModel
+from .sockets import CATEGORY, DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
+
+BYTES_PER_FRAME = 32 * 1024
+"""Activations of the small networks, generously."""
+
+
+class DawnGeneratePoseBlink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnGeneratePoseBlink",
+            display_name="DAWN Generate Pose & Blink",
+            category=CATEGORY,
+            description=(
+                "Lets the speech move the head and blink the eyes, starting from how the portrait holds them. "
+                "Another seed gives another performance of the same speech."
+            ),
+            inputs=[
+                DawnModel.Input("model"),
+                DawnPortrait.Input("portrait"),
+                DawnAudio.Input("speech"),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="The same seed gives the same head motion on every machine.",
+                ),
+            ],
+            outputs=[DawnPose.Output(display_name="pose")],
+        )
+
+    @classmethod
+    def execute(cls, model: LoadedModel, portrait: Portrait, speech: Speech, seed: int) -> io.NodeOutput:
+        mm.throw_exception_if_processing_interrupted()
+        frames = len(speech.features)
+        patchers = model.motion_patchers
+        device = host.load(patchers, BYTES_PER_FRAME * frames)
+        noise = FrameNoise(seed, "pose-blink")
+        draws = [
+            noise(index, frames, motion.z_dim).to(device) for index, motion in enumerate(model.config.motion)
+        ]
+        _, face = portrait.at(model.config.image_size)
+        motion = generate_head_motion(
+            [patcher.model for patcher in patchers],
+            AudioFeatures(speech.features.features.to(device)),
+            face,
+            draws,
+        )
+        target = host.result_device()
+        return io.NodeOutput(HeadMotion(motion.pose.to(target), motion.blink.to(target)))

@@ -1,0 +1,130 @@
+"""The one place that knows ComfyUI's devices, memory management and differences between versions."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import torch
+from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
+
+OPERATIONS = comfy.ops.manual_cast
+"""Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPE_CHOICES = ["auto", *DTYPES]
+
+
+def choose_dtype(choice: str, device: torch.device) -> torch.dtype:
+    """The dtype for a widget's value; auto takes half precision where the device is fast at it.
+
+    Raises ValueError for a value that is no choice, or one that the device can not compute in.
+    """
+    if choice == "auto":
+        if mm.should_use_fp16(device):
+            return torch.float16
+        return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32
+    if choice not in DTYPES:
+        raise ValueError(f"dtype is {choice!r}; choose one of {', '.join(DTYPE_CHOICES)}")
+    if not mm.supports_dtype(device, DTYPES[choice]):
+        raise ValueError(f"dtype {choice} is not supported on {device}; choose auto")
+    return DTYPES[choice]
+
+
+def patcher_for(module: nn.Module, load_device: torch.device, offload_device: torch.device):
+    """A module under the host's memory management."""
+    # Newer versions page weights through CoreModelPatcher; 0.3.75 has only ModelPatcher.
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher_class(module, load_device=load_device, offload_device=offload_device)
+
+
+def adopt(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype):
+    """Load weights into a module built with OPERATIONS and hand it to the host, to be run on its
+    main device. Returns the patcher."""
+    patcher = patcher_for(module, mm.get_torch_device(), mm.unet_offload_device())
+    archive = getattr(mm, "archive_model_dtypes", None)
+    if archive:
+        archive(module)
+    is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    state = {
+        key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
+    }
+    module.load_state_dict(state, strict=True, assign=is_dynamic)
+    module.eval().requires_grad_(False)
+    return patcher
+
+
+def load(patchers: list[Any], memory: float) -> torch.device:
+    """Bring models to their device with room for `memory` bytes of activations; returns the device."""
+    mm.load_models_gpu(patchers, memory_required=memory)
+    return patchers[0].load_device
+
+
+def result_device() -> torch.device:
+    """Where finished frames belong: the CPU, unless the user asked for the GPU."""
+    return mm.intermediate_device()
+
+
+def halve_on_out_of_memory(run: Callable[[int], Any], size: int, what: str) -> Any:
+    """run(size); whenever the device runs out of memory, again with half the size, down to 1."""
+    while True:
+        try:
+            return run(size)
+        except mm.OOM_EXCEPTION:
+            if size <= 1:
+                raise
+        # Outside the except block, so that the exception no longer holds the failed tensors.
+        size = max(1, size // 2)
+        log.warning("DAWN: out of memory, continuing with %d %s at a time", size, what)
+        gc.collect()
+        mm.soft_empty_cache()
+
+
+class Progress:
+    """A node's progress bar. Updating it is also how ComfyUI cancels the node."""
+
+    def __init__(self, total: int):
+        self._total = total
+        self._bar = comfy.utils.ProgressBar(total)
+
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        """preview: RGB [3, H, W] in 0..1 to show on the node."""
+        mm.throw_exception_if_processing_interrupted()
+        image = None
+        if preview is not None:
+            image = ("JPEG", _to_pil(preview), 512)
+        self._bar.update_absolute(done, self._total, image)
+
+
+def _to_pil(picture: Tensor):
+    from PIL import Image
+
+    pixels = (picture.float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
+    return Image.fromarray(pixels)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A flat file of named tensors, pickled or safetensors, by ComfyUI's own safe loader.
+
+    Raises ValueError that names the file when it is damaged or holds something else.
+    """
+    try:
+        state = comfy.utils.load_torch_file(str(path), safe_load=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{path.name} can not be read: it is damaged, incomplete or not a model file. "
+            f"Download it again. ({reason})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path.name} holds something other than named tensors")
+    return state

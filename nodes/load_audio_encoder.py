@@ -1,0 +1,51 @@
+"""DAWN Load Audio Encoder."""
+
+from __future__ import annotations
+
+import comfy.model_management as mm
+from comfy_api.latest import io
+
+from ..dawn_model.hubert import load_hubert
+from . import host, model_folders
+from .audio_encoder import DawnAudioEncoder
+from .sockets import CATEGORY
+
+
+class DawnLoadAudioEncoder(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnLoadAudioEncoder",
+            display_name="DAWN Load Audio Encoder",
+            category=CATEGORY,
+            description=(
+                "Loads HuBERT-large, the speech encoder that DAWN was trained with, from models/audio_encoders: "
+                "pytorch_model.bin or model.safetensors of facebook/hubert-large-ls960-ft. The output also fits "
+                "ComfyUI's own audio encoder nodes."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "audio_encoder",
+                    options=model_folders.audio_encoder_names(),
+                    tooltip="A HuBERT-large file in models/audio_encoders.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=host.DTYPE_CHOICES,
+                    default="auto",
+                    tooltip="Precision of the encoder. auto: half precision on GPUs that are fast at it.",
+                ),
+            ],
+            outputs=[io.AudioEncoder.Output(display_name="audio encoder")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, audio_encoder: str, dtype: str) -> str:
+        return model_folders.modified(model_folders.audio_encoder_path(audio_encoder))
+
+    @classmethod
+    def execute(cls, audio_encoder: str, dtype: str) -> io.NodeOutput:
+        path = model_folders.audio_encoder_path(audio_encoder)
+        compute_dtype = host.choose_dtype(dtype, mm.text_encoder_device())
+        encoder = load_hubert(host.read_tensors(path))
+        return io.NodeOutput(DawnAudioEncoder(encoder, compute_dtype))

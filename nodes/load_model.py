@@ -1,0 +1,96 @@
+"""DAWN Load Model."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import torch
+from comfy_api.latest import io
+
+from ..dawn_model.checkpoint import Checkpoint, read_checkpoint, read_official
+from ..dawn_model.config import DawnConfig
+from ..dawn_model.model import build_networks
+from ..dawn_model.official_files import find_official
+from . import host, model_folders
+from .sockets import CATEGORY, DawnModel
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """DAWN_MODEL: every network under the host's memory management.
+
+    patchers: network name → patcher (names as in dawn_model/model.py)
+    dtype: of the denoiser and the flow autoencoder; the small networks stay in fp32
+    """
+
+    config: DawnConfig
+    dtype: torch.dtype
+    patchers: dict[str, Any]
+
+    def network(self, name: str):
+        return self.patchers[name].model
+
+    @property
+    def motion_patchers(self) -> list[Any]:
+        return [self.patchers[f"motion.{index}"] for index in range(len(self.config.motion))]
+
+
+class DawnLoadModel(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnLoadModel",
+            display_name="DAWN Load Model",
+            category=CATEGORY,
+            description=(
+                "Loads a DAWN model: one converted .safetensors file, or the authors' own files as downloaded. "
+                "For the latter choose DAWN_128.pth or DAWN_256.pth; the flow autoencoder (LFG) of the same "
+                "resolution and the pose and blink networks (pbnet) are found beside it."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=model_folders.model_names(),
+                    tooltip="A file in models/dawn. 128 and 256 are the size of the picture in pixels; "
+                    "256 is sharper and takes four times as long.",
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=host.DTYPE_CHOICES,
+                    default="auto",
+                    tooltip="Precision of the large networks. auto: half precision on GPUs that are fast at it, "
+                    "fp32 elsewhere. fp32 is exact and needs twice the memory.",
+                ),
+            ],
+            outputs=[DawnModel.Output(display_name="model")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, model: str, dtype: str) -> str:
+        return model_folders.modified(model_folders.model_path(model))
+
+    @classmethod
+    def execute(cls, model: str, dtype: str) -> io.NodeOutput:
+        path = model_folders.model_path(model)
+        compute_dtype = host.choose_dtype(dtype, mm.get_torch_device())
+        checkpoint = _read(path)
+        with torch.device("cpu"):
+            networks = build_networks(checkpoint.config, host.OPERATIONS, device=mm.unet_offload_device())
+        patchers = {}
+        for name, module in networks.items():
+            network_dtype = torch.float32 if name.startswith("motion") else compute_dtype
+            patchers[name] = host.adopt(module.to(network_dtype), checkpoint.tensors[name], network_dtype)
+        log.info("DAWN: loaded %s (%s) from %s", checkpoint.config.name, compute_dtype, path.name)
+        return io.NodeOutput(LoadedModel(checkpoint.config, compute_dtype, patchers))
+
+
+def _read(path: Path) -> Checkpoint:
+    if path.suffix in (".safetensors", ".sft"):
+        return read_checkpoint(path)
+    return read_official(find_official(path, model_folders.model_roots()))

@@ -1,0 +1,71 @@
+"""DAWN Render Frames."""
+
+from __future__ import annotations
+
+import torch
+from comfy_api.latest import io
+
+from ..dawn_model.memory import rendering_bytes
+from ..dawn_model.portrait import Portrait
+from ..dawn_model.render import render_frames
+from ..dawn_model.structures import FPS
+from . import host
+from .load_model import LoadedModel
+from .sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
+
+FRAMES_PER_SLICE = {"cpu": 4}
+GPU_FRAMES_PER_SLICE = 32
+
+
+class DawnRenderFrames(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnRenderFrames",
+            display_name="DAWN Render Frames",
+            category=CATEGORY,
+            description=(
+                "Renders sampled motion with the portrait. Connect images, audio and fps to Create Video; the "
+                "audio is as long as the video."
+            ),
+            inputs=[
+                DawnModel.Input("model"),
+                DawnPortrait.Input("portrait"),
+                DawnMotion.Input("motion"),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images"),
+                io.Audio.Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: LoadedModel, portrait: Portrait, motion: Motion) -> io.NodeOutput:
+        config = model.config
+        if motion.latent_size != config.latent_size:
+            raise ValueError(
+                f"motion: it was sampled by {motion.model_name}, and {config.name} can not render it. Connect the "
+                "same model to DAWN Sample Motion and DAWN Render Frames"
+            )
+        picture, _ = portrait.at(config.image_size)
+        frames = len(motion.latents)
+        patcher = model.patchers["autoencoder"]
+        slice_size = FRAMES_PER_SLICE.get(patcher.load_device.type, GPU_FRAMES_PER_SLICE)
+        memory = rendering_bytes(config.autoencoder, slice_size, config.image_size, model.dtype.itemsize)
+        device = host.load([patcher], memory)
+        source = patcher.model.encode(picture.to(device), model.dtype)
+        images = torch.empty(frames, config.image_size, config.image_size, 3, device=host.result_device())
+        progress, done = host.Progress(frames), 0
+
+        def on_slice(finished: int, total: int) -> None:
+            nonlocal done
+            done = finished
+            progress.update(finished)
+
+        host.halve_on_out_of_memory(
+            lambda size: render_frames(patcher.model, source, motion.latents, size, on_slice, images, done),
+            slice_size,
+            "frames",
+        )
+        return io.NodeOutput(images, motion.audio, float(FPS))
