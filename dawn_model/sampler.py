@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -80,7 +81,7 @@ def ddim_sample(
         raise ValueError(f"eta is {eta}; use a number from 0 (deterministic) to 1 (the paper's setting)")
     timesteps = sampling_timesteps(steps, schedule.timesteps)
     x = noise(0)
-    for step, (now, following) in enumerate(zip(timesteps, timesteps[1:], strict=False), start=1):
+    for step, (now, following) in enumerate(itertools.pairwise(timesteps), start=1):
         predicted = denoise(x, now)
         x0 = math.sqrt(1 / schedule.alpha(now)) * x - math.sqrt(1 / schedule.alpha(now) - 1) * predicted
         x0 = dynamic_threshold(x0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
@@ -35,7 +36,7 @@ def test_golden_trajectories(unet, golden, case, frames, steps, eta, scale):
     condition = recipe.normal(f"{key}.cond", 1, frames, 1032)
     clip = unet.prepare(source, condition)
     null = unet.prepare(source, torch.zeros_like(condition))
-    trajectory, limits = [], []
+    trajectory, _limits = [], []
 
     def conditional(x, timestep):
         trajectory.append(x[0])
@@ -79,7 +80,7 @@ def test_golden_timesteps():
         if int(steps) > 24:  # above, the authors' rounding depends on the version of torch
             continue
         ours = sampling_timesteps(int(steps))
-        assert [list(pair) for pair in zip(ours, ours[1:], strict=False)] == expected
+        assert [list(pair) for pair in itertools.pairwise(ours)] == expected
         compared += 1
     assert compared == 12
 
