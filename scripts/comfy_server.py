@@ -45,12 +45,7 @@ class ComfyServer:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(LAUNCHER), *self._command_line(port)],
-                env={
-                    **os.environ,
-                    "COMFYUI_PATH": str(self.comfyui),
-                    "DAWN_STOP_WITH_PARENT": "1",
-                    "PYTHONUNBUFFERED": "1",
-                },
+                env={**os.environ, "COMFYUI_PATH": str(self.comfyui), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,  # kept open and never written: its end tells of ours
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -293,7 +293,7 @@ async def run_workflow(arguments: argparse.Namespace) -> list[Path]:
             raise WorkflowError(f"{arguments.server} did not answer as a ComfyUI does: {error}") from None
 
 
-def main() -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
@@ -305,8 +305,12 @@ def main() -> int:
     parser.add_argument(
         "--output", type=Path, default=Path(), help="folder for the results (default: this one)"
     )
+    return parser
+
+
+def main() -> int:
     try:
-        paths = asyncio.run(run_workflow(parser.parse_args()))
+        paths = asyncio.run(run_workflow(make_parser().parse_args()))
     except WorkflowError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

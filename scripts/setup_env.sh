@@ -72,6 +72,7 @@ install_torch() {
     # Built for CUDA, its libraries do not load beside a CPU torch; without them it falls back to Python.
     "$DAWN_PYTHON" -c "import torchaudio" 2>/dev/null ||
         rm -f "$DAWN_VENV"/lib/python*/site-packages/torchaudio/lib/*.so
+    "$DAWN_PYTHON" "$DAWN_ROOT/scripts/fit_torchvision.py"
 }
 
 install_requirements() {
@@ -82,7 +83,7 @@ install_requirements() {
 
 environment_key() {
     echo "python $(version_of "$DAWN_PYTHON") torch $TORCH_VERSION"
-    cat "$COMFYUI_PATH/requirements.txt" "$DAWN_ROOT"/requirements*.txt "$DAWN_ROOT/scripts/setup_env.sh"
+    cat "$COMFYUI_PATH/requirements.txt" "$DAWN_ROOT"/requirements*.txt "$DAWN_ROOT"/scripts/{setup_env.sh,fit_torchvision.py}
 }
 
 setup_env() {

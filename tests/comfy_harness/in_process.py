@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from comfy_launcher import define_missing_torchvision_operators
-
 from .results import Progress, Prompt, PromptRejected, Run, raise_if_failed
 
 CLIENT = "tests"
@@ -29,7 +27,6 @@ class InProcessComfy:
         self.base = base
         for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (base / name).mkdir(parents=True, exist_ok=True)
-        define_missing_torchvision_operators()
         # ComfyUI's modules are top-level names ("nodes", "execution"); it must come before all else.
         sys.path.insert(0, str(comfyui))
         from comfy.cli_args import args  # does not read the command line unless told to
