@@ -6,9 +6,10 @@ was made, the networks built from it are the same.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig
+from .config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
 from .model import build_networks
 from .official_files import OfficialFiles
-from .official_keys import KeyTable, apply_table
+from .official_keys import KeyTable, apply_table, official_name
 from .official_keys.denoiser import DENOISER_KEYS
 from .official_keys.flow_autoencoder import FLOW_AUTOENCODER
 from .official_keys.fusing import fuse
@@ -47,6 +48,18 @@ class Checkpoint:
     tensors: Mapping[str, Tensors]
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where the tensors of one network come from, so that an error can speak of the user's file.
+
+    key_in_file: our key → its name in the file; shapes: of the tensors in the file, by that name
+    """
+
+    file: str
+    key_in_file: Callable[[str], str] = str
+    shapes: Mapping[str, torch.Size] | None = None
+
+
 def read_pickle(path: Path) -> dict[str, Any]:
     """The dictionary in one of the authors' files, its tensors mapped rather than copied.
 
@@ -67,7 +80,7 @@ def read_pickle(path: Path) -> dict[str, Any]:
             f"{path.name} is refused: it holds more than tensors and plain data, or is not a "
             f"PyTorch file. Download it again from its authors. ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # a damaged file fails in as many ways as it has bytes
         raise CheckpointError(
             f"{path.name} can not be read: the file is damaged or its download was cut short. "
             f"Download it again. ({_first_line(error)})"
@@ -110,20 +123,41 @@ def _read_kind(path: Path, kind: str) -> dict[str, Any]:
 
 
 def _entry(content: Mapping[str, Any], entry: str, path: Path) -> Tensors:
+    """The tensors below a top-level entry, under their full names."""
     tensors = content.get(entry)
-    if not isinstance(tensors, dict) or not all(isinstance(t, Tensor) for t in tensors.values()):
+    if not isinstance(tensors, dict):
         raise CheckpointError(f"{path.name}: entry {entry!r} is missing or holds no named tensors")
-    return tensors
+    return _tensors({f"{entry}.{key}": value for key, value in tensors.items()}, path)
 
 
-def _rename(state: Mapping[str, Tensor], table: KeyTable, path: Path) -> tuple[Tensors, dict[str, str]]:
+def _tensors(state: Mapping[str, Any], path: Path) -> Tensors:
+    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if others:
+        raise CheckpointError(f"{path.name}: expected tensors, but these are none: {_listed(others)}")
+    return dict(state)
+
+
+def _rename(
+    state: Tensors, table: KeyTable, path: Path, prefix: str = ""
+) -> tuple[Tensors, dict[str, str], Source]:
+    """Our tensors, the key in the file behind each, and how to speak of them in an error.
+
+    prefix: of the keys in the file, which the table does not know
+    """
     try:
-        tensors, origin, unknown = apply_table(state, table)
-    except (RuntimeError, IndexError) as error:
-        raise CheckpointError(f"{path.name}: a tensor has an unexpected shape ({error})") from error
+        short = {key.removeprefix(prefix): value for key, value in state.items()}
+        tensors, origin, unknown = apply_table(short, table)
+    except ValueError as error:
+        raise CheckpointError(f"{path.name}: {error}") from error
     if unknown:
-        raise CheckpointError(f"{path.name} has keys that do not belong to it: {_listed(unknown)}")
-    return tensors, origin
+        strangers = _listed([prefix + key for key in unknown])
+        raise CheckpointError(f"{path.name} has keys that do not belong to it: {strangers}")
+
+    def key_in_file(key: str) -> str:
+        return prefix + (origin.get(key) or official_name(table, key) or key)
+
+    shapes = {key: value.shape for key, value in state.items()}
+    return tensors, origin, Source(path.name, key_in_file, shapes)
 
 
 def _listed(names: list[str]) -> str:
@@ -131,19 +165,30 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names[:SHOWN_PROBLEMS]) + more
 
 
-def read_denoiser(path: Path) -> Tensors:
+def read_denoiser(path: Path) -> tuple[Tensors, Source]:
     content = _read_kind(path, "denoiser")
-    return _rename(_entry(content, "diffusion", path), DENOISER_KEYS, path)[0]
+    tensors, _, source = _rename(_entry(content, "diffusion", path), DENOISER_KEYS, path, "diffusion.")
+    return tensors, source
 
 
-def read_autoencoder(path: Path) -> Tensors:
+def read_autoencoder(path: Path) -> tuple[Tensors, Source]:
     content = _read_kind(path, "autoencoder")
-    state = {f"generator.{key}": value for key, value in _entry(content, "generator", path).items()}
-    tensors, origin = _rename(state, FLOW_AUTOENCODER, path)
+    tensors, origin, source = _rename(_entry(content, "generator", path), FLOW_AUTOENCODER, path)
     try:
-        return fuse(tensors, origin)
+        return fuse(tensors, origin), source
     except ValueError as error:
         raise CheckpointError(f"{path.name}: {error}") from error
+
+
+def read_pose_blink(path: Path) -> tuple[PoseBlinkConfig, Tensors, Source]:
+    name = f"{path.parent.name}/{path.name}"
+    state = _tensors(_read_kind(path, "pose-blink"), path)
+    try:
+        config = pose_blink_config(read_options(path.parent / "opt.yaml"), state)
+    except (ValueError, FileNotFoundError) as error:
+        raise CheckpointError(f"{name}: {error}") from error
+    tensors, _, source = _rename(state, pose_blink_keys(config), path)
+    return config, tensors, dataclasses.replace(source, file=name)
 
 
 def read_official(
@@ -155,18 +200,14 @@ def read_official(
 
     Raises CheckpointError naming the file and the missing, unknown or misshapen tensors.
     """
-    motion_configs, tensors = [], {}
+    tensors: dict[str, Tensors] = {"box_encoder": load_file(BOX_ENCODER_FILE)}
+    sources = {"box_encoder": Source(BOX_ENCODER_FILE.name)}
+    motion_configs = []
     for index, path in enumerate(files.motion):
-        state = _read_kind(path, "pose-blink")
-        try:
-            config = pose_blink_config(read_options(path.parent / "opt.yaml"), state)
-        except (ValueError, FileNotFoundError) as error:
-            raise CheckpointError(f"{path.parent.name}/{path.name}: {error}") from error
-        motion_configs.append(config)
-        tensors[f"motion.{index}"] = _rename(state, pose_blink_keys(config), path)[0]
-    tensors["denoiser"] = read_denoiser(files.denoiser)
-    tensors["autoencoder"] = read_autoencoder(files.autoencoder)
-    tensors["box_encoder"] = load_file(BOX_ENCODER_FILE)
+        motion, tensors[f"motion.{index}"], sources[f"motion.{index}"] = read_pose_blink(path)
+        motion_configs.append(motion)
+    tensors["denoiser"], sources["denoiser"] = read_denoiser(files.denoiser)
+    tensors["autoencoder"], sources["autoencoder"] = read_autoencoder(files.autoencoder)
     config = DawnConfig(
         name=f"dawn-{files.image_size}",
         image_size=files.image_size,
@@ -174,37 +215,52 @@ def read_official(
         autoencoder=autoencoder or FlowAutoencoderConfig(),
         motion=tuple(motion_configs),
     )
-    sources = {"denoiser": files.denoiser.name, "autoencoder": files.autoencoder.name}
-    sources |= {f"motion.{i}": f"{path.parent.name}/{path.name}" for i, path in enumerate(files.motion)}
     checkpoint = Checkpoint(config, tensors)
-    verify(checkpoint, sources)
+    verify(checkpoint, sources.__getitem__)
     return checkpoint
 
 
-def verify(checkpoint: Checkpoint, sources: Mapping[str, str]) -> None:
+def verify(checkpoint: Checkpoint, source_of: Callable[[str], Source]) -> None:
     """Compare every tensor's name and shape with the networks of the configuration.
+
+    source_of: network name → where its tensors come from
 
     Raises CheckpointError that names the source file of the network at fault.
     """
-    with torch.device("meta"):
-        networks = build_networks(checkpoint.config)
+    try:
+        with torch.device("meta"):
+            networks = build_networks(checkpoint.config)
+    except (TypeError, ValueError, RuntimeError, ArithmeticError) as error:
+        raise CheckpointError(
+            f"{source_of('denoiser').file}: its configuration makes no network ({_first_line(error)})"
+        ) from error
     expected = {name: module.state_dict() for name, module in networks.items()}
     strangers = [name for name in checkpoint.tensors if name not in expected]
     if strangers:
-        raise CheckpointError(f"{sources[strangers[0]]} holds networks that do not belong to it: {strangers}")
+        raise CheckpointError(
+            f"{source_of(strangers[0]).file} holds networks that do not belong to it: {_listed(strangers)}"
+        )
     for name, wanted in expected.items():
-        found = checkpoint.tensors.get(name, {})
-        problems = [f"missing {key} {list(wanted[key].shape)}" for key in wanted if key not in found]
-        problems += [f"unknown {key}" for key in found if key not in wanted]
-        problems += [
-            f"{key} has shape {list(found[key].shape)}, expected {list(wanted[key].shape)}"
-            for key in wanted
-            if key in found and found[key].shape != wanted[key].shape
-        ]
+        source = source_of(name)
+        problems = _problems(checkpoint.tensors.get(name, {}), wanted, source)
         if problems:
-            raise CheckpointError(
-                f"{sources.get(name, name)} does not fit the {name} network: {_listed(problems)}"
-            )
+            raise CheckpointError(f"{source.file} does not fit the {name} network: {_listed(problems)}")
+
+
+def _problems(found: Tensors, wanted: Tensors, source: Source) -> list[str]:
+    """What is wrong with a network's tensors, in the words of the file they come from."""
+    named = source.key_in_file
+    missing = [f"{named(key)} {list(wanted[key].shape)} is missing" for key in wanted if key not in found]
+    unknown = [f"{named(key)} does not belong there" for key in found if key not in wanted]
+    others = []
+    for key in wanted.keys() & found.keys():
+        ours, theirs = list(found[key].shape), list((source.shapes or {}).get(named(key), found[key].shape))
+        if ours != list(wanted[key].shape):
+            read_as = "" if ours == theirs else f", read as {ours}"
+            others.append(f"{named(key)} has shape {theirs}{read_as}, expected {list(wanted[key].shape)}")
+        elif not found[key].is_floating_point():
+            others.append(f"{named(key)} holds {found[key].dtype}, expected floating-point numbers")
+    return [*missing, *unknown, *sorted(others)]
 
 
 def load_networks(checkpoint: Checkpoint, operations=nn, dtype=None, device=None) -> dict[str, nn.Module]:
@@ -217,7 +273,10 @@ def load_networks(checkpoint: Checkpoint, operations=nn, dtype=None, device=None
 
 
 def save_checkpoint(checkpoint: Checkpoint, path: Path, provenance: Mapping[str, str] | None = None) -> None:
-    """Write one safetensors file that holds everything inference needs, its configuration included."""
+    """Write one safetensors file that holds everything inference needs, its configuration included.
+
+    A write that fails half-way leaves nothing under `path`.
+    """
     tensors = {
         f"{network}.{key}": tensor.contiguous().clone()
         for network, state in checkpoint.tensors.items()
@@ -226,7 +285,12 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, provenance: Mapping[str,
     metadata = {"format": FORMAT, "config": checkpoint.config.to_json()}
     if provenance:
         metadata["provenance"] = json.dumps(dict(provenance), sort_keys=True)
-    save_file(tensors, path, metadata=metadata)
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
@@ -259,7 +323,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path.name}: {error}. Was it made by a newer version of the plugin?"
         ) from error
     checkpoint = Checkpoint(config, tensors)
-    verify(checkpoint, dict.fromkeys(tensors, path.name))
+    verify(checkpoint, lambda network: Source(path.name, lambda key: f"{network}.{key}"))
     return checkpoint
 
 

@@ -13,6 +13,8 @@ import logging
 import sys
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from .checkpoint import CheckpointError, read_official, save_checkpoint
 from .official_files import find_official
 
@@ -29,6 +31,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.output.exists():
         parser.error(f"{options.output} exists; choose another name or remove it first")
+    if options.output.suffix != ".safetensors":
+        parser.error(f"{options.output}: the name must end in .safetensors")
+    if not options.output.parent.is_dir():
+        parser.error(f"{options.output.parent} is not a folder")
     try:
         files = find_official(options.denoiser, [options.denoiser.parent], options.autoencoder)
         checkpoint = read_official(files)
@@ -37,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     used = {"denoiser": files.denoiser, "autoencoder": files.autoencoder}
     used |= {f"motion.{index}": path for index, path in enumerate(files.motion)}
-    save_checkpoint(checkpoint, options.output, {name: path.name for name, path in used.items()})
+    try:
+        save_checkpoint(checkpoint, options.output, {name: path.name for name, path in used.items()})
+    except (OSError, SafetensorError) as error:  # a full disk, a read-only folder
+        log.error("%s can not be written: %s", options.output, error)
+        return 1
     log.info("%s written (%.0f MB)", options.output, options.output.stat().st_size / 1e6)
     return 0
 

@@ -47,7 +47,7 @@ def find_official(denoiser: Path, roots: Sequence[Path], autoencoder: Path | Non
     size = resolution_of(denoiser)
     folders = [denoiser.parent, *roots]
     if autoencoder is None:
-        autoencoder = _first(folders, f"LFG_*{size}*.pth")
+        autoencoder = _first(folders, f"LFG_{size}*.pth")
         if autoencoder is None:
             other = _first(folders, "LFG_*.pth")
             hint = f"; {other.name} is for another resolution" if other else ""

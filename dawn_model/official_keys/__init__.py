@@ -37,6 +37,8 @@ def apply_table(
 
     Returns our tensors, the official name behind each of our keys, and the official keys
     that no line of the table knows.
+
+    Raises ValueError naming a tensor that has too few axes to be what its name says.
     """
     ours: dict[str, Tensor] = {}
     origin: dict[str, str] = {}
@@ -46,9 +48,58 @@ def apply_table(
         for rename in table.renames:
             if re.fullmatch(rename.official, key):
                 target = re.sub(rename.official, rename.ours, key)
-                ours[target] = rename.transform(tensor) if rename.transform else tensor
+                try:
+                    ours[target] = rename.transform(tensor) if rename.transform else tensor
+                except (IndexError, RuntimeError, ValueError) as error:
+                    raise ValueError(f"{key} has the unexpected shape {list(tensor.shape)}") from error
                 origin[target] = key
                 matched = True
         if not matched and not any(re.fullmatch(pattern, key) for pattern in table.dropped):
             unknown.append(key)
     return ours, origin, unknown
+
+
+def official_name(table: KeyTable, ours: str) -> str | None:
+    """The authors' name of a tensor that we miss: the table read backwards. None if no line says."""
+    for rename in table.renames:
+        groups = _groups(rename.official)
+        words = re.split(r"\\(\d)", rename.ours)  # text, group number, text, …
+        numbers = [int(number) - 1 for number in words[1::2]]
+        pattern = "".join(
+            re.escape(word) if index % 2 == 0 else f"({_inside(rename.official, groups[int(word) - 1])})"
+            for index, word in enumerate(words)
+        )
+        match = re.fullmatch(pattern, ours)
+        if match is None:
+            continue
+        values = dict(zip(numbers, match.groups(), strict=True))
+        name, end = "", 0
+        for index, group in enumerate(groups):
+            name += _unescaped(rename.official[end : group.start])
+            name += values.get(index) or _unescaped(_inside(rename.official, group))
+            end = group.stop
+        name += _unescaped(rename.official[end:])
+        if re.fullmatch(rename.official, name):
+            return name
+    return None
+
+
+def _groups(pattern: str) -> list[slice]:
+    """Where the capturing groups of a table's pattern stand, brackets included; none lies in another."""
+    groups, open_brackets = [], []
+    for match in re.finditer(r"\\.|\((\?)?|\)", pattern):
+        if match[0] == ")":
+            start, captures = open_brackets.pop()
+            if captures:
+                groups.append(slice(start, match.end()))
+        elif match[0][0] == "(":
+            open_brackets.append((match.start(), match[1] is None))
+    return groups
+
+
+def _inside(pattern: str, group: slice) -> str:
+    return pattern[group][1:-1]
+
+
+def _unescaped(pattern: str) -> str:
+    return re.sub(r"\\(.)", r"\1", pattern)

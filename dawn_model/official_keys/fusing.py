@@ -79,14 +79,21 @@ def _take_norm(
 ) -> tuple[Tensor, Tensor]:
     """Remove a norm's tensors; return what it does as scale and shift [C], float64."""
     tensors = []
-    outputs = fused[f"{conv}.weight"].shape[0]
+    kernel = fused[f"{conv}.weight"].shape
+    if len(kernel) != 4:
+        raise ValueError(f"{origin[f'{conv}.weight']} has shape {list(kernel)}, expected a 2-D convolution")
+    outputs = kernel[0]
     for name in _STATISTICS:
         tensor = fused.pop(f"{norm}.{name}", None)
         if tensor is None or tensor.shape != (outputs,):
-            official = origin[f"{conv}.weight"].removesuffix(conv.rpartition(".")[2] + ".weight")
+            convolution = origin[f"{conv}.weight"]
+            official = convolution.removesuffix(conv.rpartition(".")[2] + ".weight")
             official += f"{norm.rpartition('.')[2]}.{name}"
-            found = "missing" if tensor is None else f"of shape {tuple(tensor.shape)}"
-            raise ValueError(f"{official} is {found}, expected ({outputs},)")
+            found = "missing" if tensor is None else f"of shape {list(tensor.shape)}"
+            raise ValueError(
+                f"{official} is {found}, expected [{outputs}] like the outputs of {convolution} "
+                f"{list(kernel)}"
+            )
         tensors.append(tensor.double())
     weight, bias, mean, variance = tensors
     scale = weight / torch.sqrt(variance + EPSILON)
