@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import make_recipe_models as recipe_models
 import pytest
 import recipe
 import torch
@@ -25,3 +30,12 @@ def unet():
         model = UNet3D(DenoiserConfig()).eval()
         model.load_state_dict(ours, strict=True)
         return model
+
+
+@pytest.fixture(scope="session")
+def downloads(tmp_path_factory) -> Iterator[Path]:
+    """A folder as the authors' download leaves it, at full size. Never written to by a test."""
+    folder = tmp_path_factory.mktemp("downloads")
+    recipe_models.write_dawn(folder, 128)
+    yield folder
+    shutil.rmtree(folder)

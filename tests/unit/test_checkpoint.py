@@ -53,15 +53,6 @@ TINY = DawnConfig(
 )
 
 
-@pytest.fixture(scope="module")
-def downloads(tmp_path_factory) -> Iterator[Path]:
-    """A folder as the authors' download leaves it, at full size. Never written to by a test."""
-    folder = tmp_path_factory.mktemp("downloads")
-    recipe_models.write_dawn(folder, 128)
-    yield folder
-    shutil.rmtree(folder)
-
-
 @pytest.fixture
 def copy(downloads, tmp_path) -> Path:
     """The same folder for a test to spoil; what it leaves alone is not copied."""
@@ -225,7 +216,7 @@ def entry_without_tensors(path: Path) -> None:
 
 def plain_pickle(path: Path) -> None:
     path.unlink()
-    path.write_bytes(pickle.dumps({"diffusion": 1}))
+    path.write_bytes(pickle.dumps({"diffusion": 1}, protocol=2))
 
 
 def safetensors_under_another_name(path: Path) -> None:
