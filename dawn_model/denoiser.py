@@ -15,17 +15,17 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import (
-    ConditionAttention,
     RelativeBias,
     SpatialAttention,
     SpatialLinearAttention,
     TemporalAttention,
     TemporalBand,
-    TwoKeyCondition,
     temporal_band,
 )
 from .config import DenoiserConfig
-from .layers import ClipGroupNorm, Downsample, TimeEmbedding, Upsample, convolve, silu
+from .guidance_attention import GuidanceAttention, Guides
+from .layers import ClipGroupNorm, Downsample, TimeEmbedding, Upsample, convolve, normalise_and_activate
+from .slices import WHOLE, Slices
 
 LATENT_CHANNELS = 3
 """Sampling grid x, grid y, occlusion."""
@@ -46,22 +46,21 @@ class ConditionedBlock(nn.Module):
         super().__init__()
         kwargs = {"dtype": dtype, "device": device}
         self.widths = (config.audio_dim, config.pose_dim, config.blink_dim)
+        self.widest = in_channels + out_channels
         context_dim = 2 * out_channels
         self.time = operations.Linear(4 * config.base_width, 2 * out_channels, **kwargs)
         self.audio = operations.Linear(config.audio_dim, context_dim, **kwargs)
         self.pose = operations.Linear(config.pose_dim, context_dim, **kwargs)
         self.blink = operations.Linear(config.blink_dim, context_dim, **kwargs)
-        attention = (
+        self.guidance = GuidanceAttention(
             in_channels,
             out_channels,
             context_dim,
             config.cross_heads,
             config.cross_head_dim,
             operations,
+            **kwargs,
         )
-        self.audio_attention = ConditionAttention(*attention, **kwargs)
-        self.pose_attention = ConditionAttention(*attention, **kwargs)
-        self.blink_attention = ConditionAttention(*attention, **kwargs)
         self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1, **kwargs)
         self.norm1 = ClipGroupNorm(config.groups, out_channels, **kwargs)
         self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1, **kwargs)
@@ -72,26 +71,38 @@ class ConditionedBlock(nn.Module):
             else nn.Identity()
         )
 
-    def prepare(self, condition: Tensor) -> tuple[TwoKeyCondition, TwoKeyCondition, TwoKeyCondition]:
-        """condition [N, audio + pose + blink] → keys and values of the three cross-attentions."""
+    def prepare(self, condition: Tensor) -> Guides:
+        """condition [N, audio + pose + blink] → what the cross-attentions need of it."""
         audio, pose, blink = F.silu(condition).split(self.widths, dim=-1)
-        return (
-            self.audio_attention.prepare(self.audio(audio)),
-            self.pose_attention.prepare(self.pose(pose)),
-            self.blink_attention.prepare(self.blink(blink)),
-        )
+        return self.guidance.prepare(self.audio(audio), self.pose(pose), self.blink(blink))
 
-    def forward(self, x: Tensor, time: Tensor, condition: tuple[TwoKeyCondition, ...]) -> Tensor:
-        """x [N, H, W, C_in], time [B, 4·width] → [N, H, W, C_out]."""
-        clips = time.shape[0]
-        audio, pose, blink = condition
+    def forward(self, parts: tuple[Tensor, ...], time: Tensor, guides: Guides, slices: Slices) -> Tensor:
+        """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width] → [N, H, W, C_out]."""
+        clips, device = time.shape[0], time.device
         scale, shift = self.time(F.silu(time)).chunk(2, dim=-1)
-        guide = self.pose_attention(x, pose)
-        guide = guide + self.audio_attention(x, audio)
-        guide = guide + self.blink_attention(x, blink)
-        h = silu(self.norm1(convolve(self.conv1, x), clips, scale, shift)) + guide
-        h = silu(self.norm2(convolve(self.conv2, h), clips))
-        return h + self.residual(x)
+        over = {"device": device, "width": self.widest}
+
+        before = self.norm1.statistics(clips)
+        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
+        first = self.norm1.affine(before, h.dtype, scale, shift)
+
+        def steer(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
+            guide = self.guidance(join(x), guides.query, direction, value)
+            return after.add(convolve(self.conv2, normalise_and_activate(h, first) + guide))
+
+        after = self.norm2.statistics(clips)
+        h = slices.frames(steer, h, guides.direction, guides.value, *parts, **over, out=h)
+        second = self.norm2.affine(after, h.dtype)
+
+        def finish(h: Tensor, *x: Tensor) -> Tensor:
+            return normalise_and_activate(h, second) + self.residual(join(x))
+
+        return slices.frames(finish, h, *parts, **over, out=h)
+
+
+def join(parts: tuple[Tensor, ...]) -> Tensor:
+    """Concatenate on channels. Skips are joined slice by slice, never as a whole."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
 
 class OutputHead(nn.Module):
@@ -109,6 +120,7 @@ class OutputHead(nn.Module):
     ):
         super().__init__()
         kwargs = {"dtype": dtype, "device": device}
+        self.widest = in_channels + width
         self.conv1 = operations.Conv2d(in_channels, width, 3, padding=1, **kwargs)
         self.norm1 = ClipGroupNorm(groups, width, **kwargs)
         self.conv2 = operations.Conv2d(width, width, 3, padding=1, **kwargs)
@@ -116,11 +128,23 @@ class OutputHead(nn.Module):
         self.residual = operations.Linear(in_channels, width, **kwargs)
         self.output = operations.Linear(width, out_channels, **kwargs)
 
-    def forward(self, x: Tensor, clips: int) -> Tensor:
-        """x [N, H, W, C] → [N, H, W, out_channels]."""
-        h = silu(self.norm1(convolve(self.conv1, x), clips))
-        h = silu(self.norm2(convolve(self.conv2, h), clips))
-        return self.output(h + self.residual(x))
+    def forward(self, parts: tuple[Tensor, ...], clips: int, device: torch.device, slices: Slices) -> Tensor:
+        """parts: [N, H, W, …] whose channels together are C_in → [N, H, W, out_channels]."""
+        over = {"device": device, "width": self.widest}
+        before, after = self.norm1.statistics(clips), self.norm2.statistics(clips)
+        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
+        first = self.norm1.affine(before, h.dtype)
+
+        def middle(h: Tensor) -> Tensor:
+            return after.add(convolve(self.conv2, normalise_and_activate(h, first)))
+
+        h = slices.frames(middle, h, **over, out=h)
+        second = self.norm2.affine(after, h.dtype)
+
+        def finish(h: Tensor, *x: Tensor) -> Tensor:
+            return self.output(normalise_and_activate(h, second) + self.residual(join(x)))
+
+        return slices.frames(finish, h, *parts, **over)
 
 
 class Level(nn.Module):
@@ -143,7 +167,7 @@ class Level(nn.Module):
         self.block2 = ConditionedBlock(out_channels, out_channels, config, operations, **kwargs)
         self.spatial = SpatialLinearAttention(*attention, **kwargs)
         self.temporal = TemporalAttention(*attention, **kwargs)
-        self.resample = resample(out_channels, operations, **kwargs) if resample else nn.Identity()
+        self.resample = resample(out_channels, operations, **kwargs) if resample else None
 
 
 @dataclass(frozen=True)
@@ -151,12 +175,12 @@ class PreparedClip:
     """What the denoiser needs of a clip besides the noisy latents and the timestep.
 
     source [B or N, h, w, width]: the first convolution's share of the picture
-    conditions: one entry per conditioned block, in the order of execution
+    guides: one per conditioned block, in the order of execution
     """
 
     source: Tensor
     band: TemporalBand
-    conditions: tuple[tuple[TwoKeyCondition, ...], ...]
+    guides: tuple[Guides, ...]
 
     @property
     def frames(self) -> int:
@@ -232,42 +256,59 @@ class UNet3D(nn.Module):
             band=temporal_band(
                 self.temporal_bias, frames, window, config.head_dim, source.device, source.dtype
             ),
-            conditions=tuple(block.prepare(condition) for block in blocks),
+            guides=tuple(block.prepare(condition) for block in blocks),
         )
 
-    def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip) -> Tensor:
-        """Predict the noise. x [B, 3, F, h, w], timestep [B] → [B, 3, F, h, w]."""
+    def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip, slices: Slices = WHOLE) -> Tensor:
+        """Predict the noise. x [B, 3, F, h, w], timestep [B] → [B, 3, F, h, w].
+
+        `slices` changes memory and speed, not the result; several clips at once are not sliced.
+        """
         clips, _, frames, _, _ = x.shape
-        band, conditions = clip.band, iter(clip.conditions)
+        slices = slices if clips == 1 else WHOLE
+        band, guides, device = clip.band, iter(clip.guides), x.device
         time = self.time(timestep, x.dtype)
 
-        x = convolve(self.input, rearrange(x, "b c f h w -> (b f) h w c"))
-        x = x + clip.source.repeat_interleave(x.shape[0] // clip.source.shape[0], dim=0)
+        def each_frame(layer, x: Tensor, width: int, out: Tensor | None = None) -> Tensor:
+            return slices.frames(layer, x, device=device, width=width, out=out)
+
+        x = each_frame(self._enter(clip), rearrange(x, "b c f h w -> (b f) h w c"), self.config.base_width)
         first = x
-        x = x + self.input_temporal(x, band)
+        x = self.input_temporal(x, band, slices)
 
         skips = []
         for level in self.downs:
-            x = level.block1(x, time, next(conditions))
-            x = level.block2(x, time, next(conditions))
-            x = x + level.spatial(x)
-            x = x + level.temporal(x, band)
+            x = level.block1((x,), time, next(guides), slices)
+            x = level.block2((x,), time, next(guides), slices)
+            x = each_frame(level.spatial, x, level.spatial.width, out=x)
+            x = level.temporal(x, band, slices, out=x)
             skips.append(x)
-            x = level.resample(x)
+            if level.resample:
+                x = each_frame(level.resample, x, x.shape[-1])
 
-        x = self.mid_block1(x, time, next(conditions))
-        x = x + self.mid_spatial(x)
-        x = x + self.mid_temporal(x, band)
-        x = self.mid_block2(x, time, next(conditions))
+        x = self.mid_block1((x,), time, next(guides), slices)
+        x = each_frame(self.mid_spatial, x, self.mid_spatial.width, out=x)
+        x = self.mid_temporal(x, band, slices, out=x)
+        x = self.mid_block2((x,), time, next(guides), slices)
 
         for level in self.ups:
-            x = torch.cat([x, skips.pop()], dim=-1)
-            x = level.block1(x, time, next(conditions))
-            x = level.block2(x, time, next(conditions))
-            x = x + level.spatial(x)
-            x = x + level.temporal(x, band)
-            x = level.resample(x)
+            x = level.block1((x, skips.pop()), time, next(guides), slices)
+            x = level.block2((x,), time, next(guides), slices)
+            x = each_frame(level.spatial, x, level.spatial.width, out=x)
+            x = level.temporal(x, band, slices, out=x)
+            if level.resample:
+                x = each_frame(level.resample, x, 4 * x.shape[-1])
 
-        x = torch.cat([x, first], dim=-1)
-        x = torch.cat([self.flow_head(x, clips), self.occlusion_head(x, clips)], dim=-1)
+        flow = self.flow_head((x, first), clips, device, slices)
+        occlusion = self.occlusion_head((x, first), clips, device, slices)
+        x = torch.cat([flow, occlusion], dim=-1).to(device)
         return rearrange(x, "(b f) h w c -> b c f h w", f=frames)
+
+    def _enter(self, clip: PreparedClip):
+        """The first convolution of noisy latents, its constant share added."""
+
+        def enter(x: Tensor) -> Tensor:
+            source = clip.source.repeat_interleave(x.shape[0] // clip.source.shape[0], dim=0)
+            return convolve(self.input, x) + source
+
+        return enter

@@ -13,7 +13,6 @@ from types import ModuleType
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 NORM_EPS = 1e-5
@@ -31,7 +30,7 @@ def silu(x: Tensor) -> Tensor:
 
 def convolve(conv: nn.Module, x: Tensor) -> Tensor:
     """Apply a 2-D convolution to [N, H, W, C]."""
-    return conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+    return conv(x.contiguous().permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
 
 class ChannelNorm(nn.Module):
@@ -44,6 +43,43 @@ class ChannelNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x [..., C] → [..., C]."""
         return F.layer_norm(x, x.shape[-1:], cast_like(self.gain, x), None, NORM_EPS)
+
+
+class ClipStatistics:
+    """Gathers a group norm's mean and variance over all frames of each clip, portion by portion.
+
+    A portion is either all frames of all clips or some frames of a single clip. Portions are
+    merged by their means and squared deviations (Chan et al. 1979), so the variance never comes
+    from a difference of large numbers.
+    """
+
+    def __init__(self, clips: int, groups: int):
+        self.clips, self.groups = clips, groups
+        self._count = 0
+        self._mean = self._deviation = None
+
+    def add(self, x: Tensor) -> Tensor:
+        """Take note of x [N, H, W, C] and return it."""
+        # By reshape: the native layer looks at the strides of axes of length one as well.
+        folded = x.float().reshape(self.clips, -1, *x.shape[2:]).permute(0, 3, 1, 2)
+        count = folded[0].numel() // self.groups
+        # The native layer's own statistics: one pass, in float32, and stable.
+        _, mean, rstd = torch.native_group_norm(
+            folded, None, None, *folded.shape[:2], folded.shape[2] * folded.shape[3], self.groups, NORM_EPS
+        )
+        deviation = (rstd**-2 - NORM_EPS).clamp(min=0) * count
+        if self._count:
+            share = count / (self._count + count)
+            shift = mean - self._mean
+            deviation = self._deviation + deviation + shift**2 * self._count * share
+            mean = self._mean + shift * share
+        self._count += count
+        self._mean, self._deviation = mean, deviation
+        return x
+
+    def mean_and_rstd(self) -> tuple[Tensor, Tensor]:
+        """[B, groups] each, float32."""
+        return self._mean, torch.rsqrt(self._deviation / self._count + NORM_EPS)
 
 
 class ClipGroupNorm(nn.Module):
@@ -59,33 +95,38 @@ class ClipGroupNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels, dtype=dtype, device=device))
         self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype, device=device))
 
-    def forward(
-        self, x: Tensor, clips: int, scale: Tensor | None = None, shift: Tensor | None = None
-    ) -> Tensor:
-        """x [N, H, W, C] → [N, H, W, C]; optional scale and shift [B, C] give norm(x)·(1 + scale) + shift.
+    def statistics(self, clips: int) -> ClipStatistics:
+        return ClipStatistics(clips, self.groups)
 
-        The modulation is folded into the affine parameters, one pass over the activation less.
+    def affine(
+        self,
+        statistics: ClipStatistics,
+        dtype: torch.dtype,
+        scale: Tensor | None = None,
+        shift: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """The norm as one multiplication and one addition per channel: slope and offset [B, 1, 1, C].
+
+        With scale and shift [B, C] the result is norm(x)·(1 + scale) + shift.
         """
-        weight, bias = cast_like(self.weight, x), cast_like(self.bias, x)
-        if scale is None:
-            return self._normalise(x, clips, weight, bias)
-        frames = x.shape[0] // clips
-        normalised = [
-            self._normalise(
-                x[clip * frames : (clip + 1) * frames],
-                1,
-                weight * (1 + scale[clip]),
-                bias * (1 + scale[clip]) + shift[clip],
-            )
-            for clip in range(clips)
-        ]
-        return normalised[0] if clips == 1 else torch.cat(normalised)
+        mean, rstd = statistics.mean_and_rstd()
+        per_group = self.weight.shape[0] // self.groups
+        mean, rstd = (value.repeat_interleave(per_group, dim=1) for value in (mean, rstd))
+        weight, bias = cast_like(self.weight, mean), cast_like(self.bias, mean)
+        if scale is not None:
+            weight, bias = weight * (1 + scale.float()), bias * (1 + scale.float()) + shift.float()
+        slope = weight * rstd
+        offset = bias - mean * slope
+        return slope[:, None, None].to(dtype), offset[:, None, None].to(dtype)
 
-    def _normalise(self, x: Tensor, clips: int, weight: Tensor, bias: Tensor) -> Tensor:
-        frames = x.shape[0] // clips
-        folded = rearrange(x, "(b f) h w c -> b c (f h) w", b=clips)
-        normalised = F.group_norm(folded, self.groups, weight, bias, NORM_EPS)
-        return rearrange(normalised, "b c (f h) w -> (b f) h w c", f=frames)
+
+def normalise_and_activate(x: Tensor, affine: tuple[Tensor, Tensor]) -> Tensor:
+    """SiLU(x·slope + offset) for x [N, H, W, C] and a clip norm's slope and offset [B, 1, 1, C]."""
+    slope, offset = affine
+    if slope.shape[0] > 1:
+        frames = x.shape[0] // slope.shape[0]
+        slope, offset = (value.repeat_interleave(frames, dim=0) for value in (slope, offset))
+    return silu(torch.addcmul(offset, x, slope))
 
 
 class TimeEmbedding(nn.Module):

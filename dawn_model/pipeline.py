@@ -12,6 +12,7 @@ from .denoiser import UNet3D
 from .flow_autoencoder import FlowAutoencoder, SourceFeatures
 from .sampler import Callback, Noise, ddim_sample, guided, motion_channels
 from .schedule import cosine_schedule
+from .slices import Slices
 from .structures import FaceState, MotionLatents
 
 
@@ -54,10 +55,11 @@ def sample_motion(
     compute = source.dtype
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
+    slices = Slices.for_device(source.device)
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
-            return denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared).float()
+            return denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared, slices).float()
 
         return denoise
 

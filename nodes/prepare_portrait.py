@@ -81,7 +81,7 @@ class DawnPreparePortrait(io.ComfyNode):
         height, width = picture.shape[:2]
         device = mm.get_torch_device()
         landmarker = FaceLandmarker.load().to(device)
-        faces = landmarker(picture.to(device), threshold)
+        faces = landmarker(picture, threshold)
         face = choose_face(faces, height, width, face_order, face_index)
         if len(faces) > 1:
             log.info("DAWN: %d faces found, using number %d by %s", len(faces), face_index, face_order)

@@ -55,7 +55,7 @@ def _conditioned_block(official: str, ours: str) -> list[Rename]:
         ("pose", "pose", "pose"),
         ("eye", "eye", "blink"),
     ):
-        cross, target = rf"{official}\.cross_attn_{attention}", f"{ours}.{name}_attention"
+        cross, target = rf"{official}\.cross_attn_{attention}", f"{ours}.guidance.{name}"
         lines += [
             Rename(rf"{official}\.{mlp}_mlp\.1\.(weight|bias)", rf"{ours}.{name}.\2"),
             Rename(rf"{cross}\.(null_kv|q_scale|k_scale)", rf"{target}.\2"),
