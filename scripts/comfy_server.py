@@ -1,7 +1,13 @@
-"""A headless ComfyUI that runs for as long as a `with` block: the demo and the tests use it."""
+"""A headless ComfyUI that runs for as long as a `with` block: the demo and the tests use it.
+
+To try this plugin by hand in the environment of setup_env.sh, until Ctrl-C:
+
+    bash -c 'source scripts/setup_env.sh && $DAWN_PYTHON scripts/comfy_server.py [ComfyUI arguments]'
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -114,3 +120,18 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def main() -> None:
+    """Serve this repository's nodes from a folder in .dawn/server; further arguments go to ComfyUI."""
+    root = Path(__file__).resolve().parents[1]
+    comfyui = Path(os.environ["COMFYUI_PATH"])
+    base = root / ".dawn" / "server" / comfyui.name
+    with ComfyServer(comfyui, base, [root], sys.argv[1:] or ["--cpu"]) as server:
+        print(f"{server.url}\nlog: {server.log}", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            server.process.wait()
+
+
+if __name__ == "__main__":
+    main()
