@@ -35,7 +35,7 @@ version_of() {
 find_python() {
     if [ -n "${PYTHON:-}" ]; then
         is_supported_python "$PYTHON" && echo "$PYTHON" && return
-        fail "PYTHON=$PYTHON is $("$PYTHON" --version 2>&1); Python 3.10 to 3.13 is needed"
+        fail "PYTHON=$PYTHON is not a Python 3.10 to 3.13: $("$PYTHON" --version 2>&1)"
     fi
     local candidate
     for candidate in python3 python3.11 python3.12 python3.13 python3.10 python; do
@@ -69,16 +69,20 @@ install_torch() {
     [ "$minor" -gt 11 ] && torchaudio="2.11.0" # its last release, which imports beside newer torches
     install "torch==$TORCH_VERSION"
     install --no-deps "torchvision==0.$((minor + 15)).${patch:-0}" "torchaudio==$torchaudio"
-    # Built for CUDA, its libraries do not load beside a CPU torch; without them it falls back to Python.
-    "$DAWN_PYTHON" -c "import torchaudio" 2>/dev/null ||
-        rm -f "$DAWN_VENV"/lib/python*/site-packages/torchaudio/lib/*.so
-    "$DAWN_PYTHON" "$DAWN_ROOT/scripts/fit_torchvision.py"
 }
 
 install_requirements() {
     local comfy_requirements="$DAWN_VENV/comfyui-requirements.txt"
     grep -vE '^(torch|torchvision|torchaudio)\b *($|[=<>~])' "$COMFYUI_PATH/requirements.txt" >"$comfy_requirements"
     install -r "$comfy_requirements" -r "$DAWN_ROOT/requirements.txt" -r "$DAWN_ROOT/requirements-dev.txt"
+}
+
+# Both may have come as built for CUDA, whose libraries do not load beside a CPU torch.
+fit_to_torch() {
+    # Without its libraries torchaudio does what ComfyUI asks of it in Python.
+    "$DAWN_PYTHON" -c "import torchaudio" 2>/dev/null ||
+        rm -f "$DAWN_VENV"/lib/python*/site-packages/torchaudio/lib/*.so
+    "$DAWN_PYTHON" "$DAWN_ROOT/scripts/fit_torchvision.py" || fail "torchvision does not fit torch $TORCH_VERSION"
 }
 
 environment_key() {
@@ -119,6 +123,7 @@ setup_env() {
         rm -f "$stamp"
         install_torch
         install_requirements
+        fit_to_torch
         environment_key >"$stamp"
     fi
     exec 9>&-
