@@ -23,6 +23,16 @@ class OfficialFiles:
     motion: tuple[Path, ...]
     image_size: int
 
+    @property
+    def all(self) -> tuple[Path, ...]:
+        """Every file that is read, options included."""
+        return (
+            self.denoiser,
+            self.autoencoder,
+            *self.motion,
+            *(path.parent / "opt.yaml" for path in self.motion),
+        )
+
 
 def resolution_of(path: Path) -> int:
     """128 or 256, from the file name.

@@ -73,7 +73,9 @@ class DawnLoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str) -> str:
-        return model_folders.modified(model_folders.model_path(model))
+        path = model_folders.model_path(model)
+        files = (path,) if _is_converted(path) else find_official(path, model_folders.model_roots()).all
+        return " ".join(model_folders.modified(file) for file in files)
 
     @classmethod
     def execute(cls, model: str, dtype: str) -> io.NodeOutput:
@@ -90,7 +92,11 @@ class DawnLoadModel(io.ComfyNode):
         return io.NodeOutput(LoadedModel(checkpoint.config, compute_dtype, patchers))
 
 
+def _is_converted(path: Path) -> bool:
+    return path.suffix in (".safetensors", ".sft")
+
+
 def _read(path: Path) -> Checkpoint:
-    if path.suffix in (".safetensors", ".sft"):
+    if _is_converted(path):
         return read_checkpoint(path)
     return read_official(find_official(path, model_folders.model_roots()))

@@ -103,9 +103,11 @@ class InProcessComfy:
     def forget(self) -> None:
         """Drop all cached outputs and loaded models, so that the next run starts from nothing."""
         import comfy.model_management
+        import comfy.utils
 
         self.executor.reset()
         comfy.model_management.unload_all_models()
+        comfy.utils.set_progress_bar_global_hook(None)  # it holds the last run
 
     def _follow_progress(self, run: Run, on_progress: Callable[[Progress], None] | None) -> None:
         """Install the hook that ComfyUI's main.py installs: it shows progress and makes cancelling work."""
