@@ -12,6 +12,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class CompactConfig:
+    """How the denoiser of the embedded model departs from the authors' (`compact_denoiser.py`).
+
+    patch: motion cells along each side that the network sees as one
+    flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
+        (half the picture is 1); the authors' are the grid itself
+    condition_scale: what the six pose and two blink differences are multiplied with
+    """
+
+    patch: int = 2
+    flow_range: float = 0.2
+    condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 4.0, 4.0)
+
+
+@dataclass(frozen=True)
 class DenoiserConfig:
     """The noise predictor (paper section 3.3; specification section 5)."""
 
@@ -31,6 +46,8 @@ class DenoiserConfig:
     bias_max_distance: int = 32
     window: int = 40
     train_timesteps: int = 1000
+    compact: CompactConfig | None = None
+    """None for the authors' models."""
 
     @property
     def condition_dim(self) -> int:
@@ -73,6 +90,15 @@ class MotionEstimatorConfig:
     blocks: int = 5
     temperature: float = 0.1
     downscale: int = 4
+
+
+@dataclass(frozen=True)
+class MelConfig:
+    """The small speech encoder of the embedded model (`mel_encoder.py`)."""
+
+    bands: int = 40
+    width: int = 96
+    features: int = 64
 
 
 @dataclass(frozen=True)
@@ -121,6 +147,8 @@ class DawnConfig:
         PoseBlinkConfig(pose_dim=6, blink_dim=0, window=100),
         PoseBlinkConfig(pose_dim=0, blink_dim=2, window=200),
     )
+    mel: MelConfig | None = None
+    """The speech encoder, when it is part of the model (`audio_encoder` is then "mel")."""
 
     @property
     def latent_size(self) -> int:
@@ -136,10 +164,15 @@ class DawnConfig:
             fields = json.loads(text)
             denoiser = dict(fields.pop("denoiser"))
             denoiser["multipliers"] = tuple(denoiser["multipliers"])
+            if compact := denoiser.get("compact"):
+                scale = tuple(compact["condition_scale"])
+                denoiser["compact"] = CompactConfig(**(compact | {"condition_scale": scale}))
+            mel = fields.pop("mel", None)
             return cls(
                 denoiser=DenoiserConfig(**denoiser),
                 autoencoder=FlowAutoencoderConfig(**fields.pop("autoencoder")),
                 motion=tuple(PoseBlinkConfig(**motion) for motion in fields.pop("motion")),
+                mel=MelConfig(**mel) if mel else None,
                 **fields,
             )
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
@@ -148,3 +181,39 @@ class DawnConfig:
 
 DAWN_128 = DawnConfig()
 DAWN_256 = dataclasses.replace(DAWN_128, name="dawn-256", image_size=256)
+
+DAWN_NANO = DawnConfig(
+    name="dawn-nano",
+    image_size=128,
+    audio_encoder="mel",
+    denoiser=DenoiserConfig(
+        base_width=32,
+        multipliers=(1, 2, 3, 4),
+        heads=2,
+        head_dim=16,
+        cross_heads=2,
+        cross_head_dim=8,
+        feature_channels=32,
+        box_channels=8,
+        audio_dim=64,
+        window=12,
+        compact=CompactConfig(),
+    ),
+    autoencoder=FlowAutoencoderConfig(width=16, down_blocks=1, bottleneck_blocks=2),
+    motion=(
+        PoseBlinkConfig(
+            pose_dim=6,
+            blink_dim=2,
+            audio_dim=64,
+            audio_embed_dim=64,
+            latent_dim=64,
+            z_dim=16,
+            heads=2,
+            head_dim=16,
+            window=50,
+        ),
+    ),
+    mel=MelConfig(),
+)
+"""The embedded model. The head's translation is not steered (its condition scale is 0): in the 3DDFA
+convention the crop follows the face, so it says little."""

@@ -7,9 +7,11 @@ from types import ModuleType
 from torch import nn
 
 from .box_encoder import BoxEncoder
+from .compact_denoiser import CompactDenoiser
 from .config import DawnConfig
 from .denoiser import UNet3D
 from .flow_autoencoder import FlowAutoencoder
+from .mel_encoder import MelEncoder
 from .pose_blink import PoseBlinkDecoder
 
 
@@ -18,8 +20,11 @@ def build_networks(
 ) -> dict[str, nn.Module]:
     """Network name → uninitialised module; the names are those of the model files."""
     factory = {"dtype": dtype, "device": device}
+    denoiser = CompactDenoiser if config.denoiser.compact else UNet3D
+    audio = {"audio_encoder": MelEncoder(config.mel, operations, **factory)} if config.mel else {}
     return {
-        "denoiser": UNet3D(config.denoiser, operations, **factory),
+        **audio,
+        "denoiser": denoiser(config.denoiser, operations, **factory),
         "autoencoder": FlowAutoencoder(config.autoencoder, operations, **factory),
         "box_encoder": BoxEncoder(
             config.denoiser.box_channels, config.autoencoder.downscale, operations, **factory

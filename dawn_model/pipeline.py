@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 
 from .box_encoder import BoxEncoder, box_mask
+from .compact_denoiser import motion_from_departure, predicted_noise
+from .config import CompactConfig
 from .denoiser import UNet3D
 from .flow_autoencoder import FlowAutoencoder, SourceFeatures
 from .sampler import Callback, Noise, ddim_sample, guided, motion_channels
@@ -56,10 +58,13 @@ def sample_motion(
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
     slices = Slices.for_device(source.device)
+    schedule = cosine_schedule(denoiser.config.train_timesteps)
+    compact = denoiser.config.compact
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
-            return denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared, slices).float()
+            output = denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared, slices).float()
+            return predicted_noise(x, output, schedule.alpha(timestep)) if compact else output
 
         return denoise
 
@@ -67,13 +72,23 @@ def sample_motion(
     if options.guidance != 1.0:
         null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
         denoise = guided(denoise, denoise_with(null), options.guidance)
-    schedule = cosine_schedule(denoiser.config.train_timesteps)
     x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
-    flow, occlusion = motion_channels(x0)
+    flow, occlusion = motion_of(x0, compact)
     return MotionLatents(flow=flow, occlusion=occlusion)
 
 
-def decode_frame(autoencoder: FlowAutoencoder, features: SourceFeatures, x0: Tensor, frame: int) -> Tensor:
+def motion_of(x0: Tensor, compact: CompactConfig | None) -> tuple[Tensor, Tensor]:
+    """Sampled latents [1, 3, F, h, w] → flow [F, h, w, 2], an absolute grid, and occlusion [F, 1, h, w]."""
+    return motion_from_departure(x0, compact.flow_range) if compact else motion_channels(x0)
+
+
+def decode_frame(
+    autoencoder: FlowAutoencoder,
+    features: SourceFeatures,
+    x0: Tensor,
+    frame: int,
+    compact: CompactConfig | None = None,
+) -> Tensor:
     """One frame of latents [1, 3, F, h, w] that are still being sampled, RGB [3, S, S], for a preview."""
-    flow, occlusion = motion_channels(x0[:, :, frame : frame + 1])
+    flow, occlusion = motion_of(x0[:, :, frame : frame + 1], compact)
     return autoencoder.decode(features, flow, occlusion)[0].clamp(0, 1)

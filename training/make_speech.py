@@ -1,0 +1,84 @@
+"""Stage 2: synthetic speech with the time of every phone → `speech.npz`.
+
+Debian's flite says sentences in several voices, rates and pitches. Only what training needs is kept: the
+log energies that `dawn_model.mel_encoder` hears, in half precision (8 kB a second), and the phones. So the
+file is small enough to travel to a machine without flite.
+
+    python -m training.make_speech --utterances 500
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+from dawn_model.audio import to_speech
+from dawn_model.mel_encoder import log_mel
+
+from .paths import SPEECH, WORK
+from .sentences import text
+
+VOICES = ("slt", "rms", "kal16", "kal")
+HELD_OUT_VOICE = "awb"
+
+
+def speak(words: str, voice: str, stretch: float = 1.0, pitch: float | None = None):
+    """Say it → waveform [T] at 16 kHz and the phones, a list of (name, start, end) in seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "speech.wav"
+        command = ["flite", "-voice", voice, "-t", words, "-psdur", "-o", str(wav)]
+        command += ["--setf", f"duration_stretch={stretch}"]
+        if pitch:
+            command += ["--setf", f"int_f0_target_mean={pitch}"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+        samples, rate = soundfile.read(wav, dtype="float32", always_2d=True)
+    speech = to_speech(torch.from_numpy(samples.T.copy()), rate)
+    phones, start = [], 0.0
+    for name, end in re.findall(r"([a-z]+):([\d.]+)", said):
+        phones.append((name, start, float(end)))
+        start = float(end)
+    return speech, phones
+
+
+def utterance(seed: int):
+    """A random utterance, the same for the same seed: log energies [T, bands] at 100 Hz, and phones."""
+    rng = np.random.default_rng([seed, 2])
+    voice = str(rng.choice(VOICES, p=(0.4, 0.3, 0.2, 0.1)))
+    stretch, pitch = float(rng.uniform(0.8, 1.25)), float(rng.uniform(80, 240))
+    speech, phones = speak(text(rng), voice, stretch, pitch)
+    return log_mel(speech).half().numpy(), phones
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--utterances", type=int, default=500)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    WORK.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(options.workers) as pool:
+        made = list(pool.map(utterance, range(options.utterances)))
+    names = sorted({phone[0] for _, phones in made for phone in phones})
+    np.savez_compressed(
+        SPEECH,
+        mel=np.concatenate([mel for mel, _ in made]),
+        mel_lengths=np.array([len(mel) for mel, _ in made]),
+        phone_names=np.array(names),
+        phones=np.array([names.index(name) for _, phones in made for name, _, _ in phones], np.uint8),
+        phone_times=np.array([times for _, phones in made for _, *times in phones], np.float32),
+        phone_counts=np.array([len(phones) for _, phones in made]),
+    )
+    seconds = sum(len(mel) for mel, _ in made) / 100
+    print(f"{SPEECH}: {len(made)} utterances, {seconds / 60:.0f} min, {SPEECH.stat().st_size / 2**20:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Where training keeps what is too large for git: `.dawn/training` unless DAWN_TRAINING names another folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+WORK = Path(os.environ.get("DAWN_TRAINING", REPOSITORY / ".dawn" / "training"))
+
+HEAD = WORK / "head.npz"
+SPEECH = WORK / "speech.npz"
+CLIPS = WORK / "clips"
+MODEL = REPOSITORY / "dawn_model" / "assets" / "dawn_nano.safetensors"

@@ -1,0 +1,90 @@
+"""What the three trainings share: a schedule by the clock, averaged weights, resumable checkpoints, a log."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+WARM_UP_STEPS = 100
+FINAL_RATE = 0.02
+_AVERAGE = 0.999
+
+
+class Progress:
+    """Counts steps and minutes over all sessions of one training.
+
+    networks: trained together; `average` holds running means of their weights, which are what is exported.
+    """
+
+    def __init__(self, networks: nn.ModuleDict, path: Path, minutes: float, rate: float):
+        self.networks, self.path, self.minutes, self.rate = networks, path, minutes, rate
+        self.average = copy.deepcopy(networks).requires_grad_(False)
+        self.optimiser = torch.optim.AdamW(
+            [p for p in networks.parameters() if p.requires_grad],
+            lr=rate,
+            betas=(0.9, 0.98),
+            weight_decay=1e-4,
+        )
+        self.step, self._spent, self._begun, self._sums = 0, 0.0, time.time(), {}
+        if path.exists():
+            saved = torch.load(path, map_location="cpu", weights_only=True)
+            networks.load_state_dict(saved["networks"])
+            self.average.load_state_dict(saved["average"])
+            self.optimiser.load_state_dict(saved["optimiser"])
+            self.step, self._spent = saved["step"], saved["spent"]
+            print(f"going on from step {self.step}, minute {self._spent / 60:.1f}", flush=True)
+
+    @property
+    def spent(self) -> float:
+        """Minutes of training so far."""
+        return (self._spent + time.time() - self._begun) / 60
+
+    @property
+    def unfinished(self) -> bool:
+        return self.spent < self.minutes
+
+    def update(self, loss: torch.Tensor, **figures: float) -> None:
+        """One optimiser step: linear warm-up, cosine decay over the minutes, gradients clipped to norm 1."""
+        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, self.spent / self.minutes)))
+        rate = self.rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * max(FINAL_RATE, decay)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.networks.parameters(), 1.0)
+        self.optimiser.step()
+        self.step += 1
+        keep = min(_AVERAGE, (1 + self.step) / (10 + self.step))
+        with torch.no_grad():
+            for mean, new in zip(self.average.parameters(), self.networks.parameters(), strict=True):
+                mean.lerp_(new, 1 - keep)
+        for name, value in {"loss": loss, **figures}.items():
+            self._sums[name] = self._sums.get(name, 0) + torch.as_tensor(value).detach()
+
+    def report(self, every: int) -> None:
+        """Print the means of the last `every` steps as one line of name=value pairs."""
+        if self.step % every:
+            return
+        means = " ".join(f"{name}={float(value) / every:.5f}" for name, value in self._sums.items())
+        print(f"step={self.step} minute={self.spent:.2f} {means}", flush=True)
+        self._sums = {}
+
+    def save(self) -> None:
+        unfinished = self.path.with_suffix(".tmp")
+        torch.save(
+            {
+                "networks": self.networks.state_dict(),
+                "average": self.average.state_dict(),
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "spent": self.spent * 60,
+            },
+            unfinished,
+        )
+        os.replace(unfinished, self.path)

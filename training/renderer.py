@@ -1,0 +1,142 @@
+"""Draws a person, and says exactly where every pixel was in another drawing of the same person.
+
+Pixel coordinates are whole numbers at pixel centres, x right and y down; the projection is orthographic.
+Drawings are made at twice the picture's size and averaged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .head import HeadMesh, Person
+from .rasteriser import rasterise
+
+_WIDTH = 2.55
+"""Decimetres that the uncropped view is wide."""
+_SAME_SURFACE = 5.0
+"""Pixels of depth by which a point may lie behind what is drawn and still count as seen."""
+
+
+@dataclass(frozen=True)
+class View:
+    """Where to look: pixels per `size` of the default view, and its shift in sides of the picture."""
+
+    zoom: float = 1.0
+    x: float = 0.0
+    y: float = 0.0
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """picture [S, S, 3] and cover [S, S] (is it the person?), in 0..1, at drawing size;
+    points [N, 3]: where every vertex went, in drawing pixels; depth, seen, weights: see `rasterise`.
+    """
+
+    picture: np.ndarray
+    cover: np.ndarray
+    points: np.ndarray
+    depth: np.ndarray
+    seen: np.ndarray
+    weights: np.ndarray
+
+
+def rotation(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    """Degrees about y, then x, then z: positive yaw turns the nose to the picture's right, positive pitch
+    down, positive roll counter-clockwise. [3, 3]"""
+    yaw, pitch, roll = np.radians([yaw, pitch, roll])
+    cy, sy, cp, sp, cr, sr = (
+        np.cos(yaw),
+        np.sin(yaw),
+        np.cos(pitch),
+        np.sin(pitch),
+        np.cos(roll),
+        np.sin(roll),
+    )
+    about_z = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    about_x = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    about_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    return about_z @ about_x @ about_y
+
+
+def project(mesh: HeadMesh, person: Person, units: dict[str, float], turn: np.ndarray, view: View, size: int):
+    """Vertices [N, 3] posed, and where they fall in a drawing of `size` pixels [N, 3]."""
+    vertices = person.vertices.copy()
+    for name, weight in units.items():
+        if abs(weight) > 1e-4:
+            vertices += np.float32(weight) * mesh.units[name]
+    turned = person.neck + (vertices - person.neck) @ turn.T
+    vertices = vertices * (1 - person.turning) + turned * person.turning
+    scale = size / _WIDTH * view.zoom
+    points = np.empty(vertices.shape, np.float32)
+    points[:, 0] = (vertices[:, 0] - person.centre[0]) * scale + size * (0.5 + view.x)
+    points[:, 1] = size * (0.47 + view.y) - (vertices[:, 1] - person.centre[1]) * scale
+    points[:, 2] = vertices[:, 2] * scale
+    return vertices, points
+
+
+def draw(
+    mesh: HeadMesh, person: Person, units: dict[str, float], turn: np.ndarray, view: View, size: int
+) -> Drawing:
+    """Blinn-Phong shading over interpolated normals; the background is black."""
+    vertices, points = project(mesh, person, units, turn, view, size)
+    triangles = person.triangles
+    depth, seen, weights = rasterise(points, triangles, size)
+    covered = seen >= 0
+    drawn, mix = seen[covered], weights[covered][:, :, None]
+    normal = (_vertex_normals(vertices, triangles)[triangles[drawn]] * mix).sum(1)
+    normal /= np.linalg.norm(normal, axis=-1, keepdims=True) + 1e-6
+    normal *= np.where(normal[:, 2:] < 0, -1, 1)
+    light = person.light / np.linalg.norm(person.light)
+    half = light + np.array([0, 0, 1])
+    diffuse = np.clip(normal @ light, 0, 1)
+    gloss = person.gloss * np.clip(normal @ (half / np.linalg.norm(half)), 0, 1) ** 24
+    colour = (person.colours[drawn] * mix).sum(1)
+    picture = np.zeros((size, size, 3), np.float32)
+    shaded = colour * (person.ambient + (1.1 - person.ambient) * diffuse)[:, None] + gloss[:, None]
+    picture[covered] = shaded.clip(0, 1) ** (1 / 1.1)
+    return Drawing(picture, covered, points, depth, seen, weights)
+
+
+def _vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
+    a, b, c = (vertices[triangles[:, k]] for k in range(3))
+    faces = np.cross(b - a, c - a)
+    normals = np.stack(
+        [np.bincount(triangles.ravel(), np.repeat(faces[:, k], 3), len(vertices)) for k in range(3)], axis=1
+    )
+    return normals / (np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9)
+
+
+def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """Mean over squares: [S, S, …] → [S / factor, S / factor, …]."""
+    size = pixels.shape[0] // factor
+    return pixels.reshape(size, factor, size, factor, *pixels.shape[2:]).mean((1, 3))
+
+
+def flow_between(triangles: np.ndarray, source: Drawing, target: Drawing, cells: int):
+    """For every cell of the target: how far away it was in the source, and whether it could be seen there.
+
+    Returns the displacement [2, cells, cells] in sides of the picture (x, then y; zero for background), and
+    visibility [cells, cells] in 0..1, averaged over four points of each cell.
+    """
+    size = target.seen.shape[0]
+    step = size // cells
+    middle = np.arange(cells) * step + step // 2
+    flow = np.zeros((2, cells, cells), np.float32)
+    visible = np.zeros((cells, cells), np.float32)
+    for dy, dx in ((0, 0), (-1, 0), (0, -1), (-1, -1)):
+        rows, columns = np.meshgrid(middle + dy, middle + dx, indexing="ij")
+        seen = target.seen[rows, columns]
+        covered = seen >= 0
+        corners = source.points[triangles[seen[covered]]]
+        origin = (corners * target.weights[rows, columns][covered][:, :, None]).sum(1)
+        nearest = np.clip(np.round(origin[:, :2]).astype(int), 0, size - 1)
+        inside = ((origin[:, :2] >= 0) & (origin[:, :2] <= size - 1)).all(1)
+        unhidden = origin[:, 2] > source.depth[nearest[:, 1], nearest[:, 0]] - _SAME_SURFACE
+        visible[covered] += 0.25 * (inside & unhidden)
+        visible[~covered] += 0.25 * (source.seen[rows[~covered], columns[~covered]] < 0)
+        if (dy, dx) == (0, 0):
+            flow[0][covered] = (origin[:, 0] - columns[covered]) / size
+            flow[1][covered] = (origin[:, 1] - rows[covered]) / size
+    return flow, visible
