@@ -3,11 +3,11 @@
 //   npm install --prefix .dawn/browser playwright-core
 //   node scripts/browser/make_ui_workflow.mjs --server http://127.0.0.1:8188 \
 //       --api workflows/api/dawn_talking_head.json --ui workflows/dawn_talking_head.json \
-//       [--upload FILE]... [--shots FOLDER] [--run] [--nodes2]
+//       [--upload FILE]... [--shots FOLDER] [--open] [--run] [--nodes2]
 //
 // It loads the API file, lays the nodes out from left to right, saves the graph, opens the saved file anew and
 // checks that it means the same prompt and misses no node. --upload puts files into the server's input folder
-// first; --run queues it and waits; --nodes2 shows the newer node design. Screenshots: loaded.png, result.png.
+// first; --open leaves the saved file as it is and only opens it; --run queues it and waits; --nodes2 shows the newer node design. Screenshots: loaded.png, result.png.
 // Needs Chromium (CHROMIUM=/path, default /usr/bin/chromium) and a running ComfyUI with this plugin.
 
 import assert from 'node:assert/strict'
@@ -27,6 +27,7 @@ const { values: options } = parseArgs({
     ui: { type: 'string' },
     upload: { type: 'string', multiple: true, default: [] },
     shots: { type: 'string', default: path.join(root, '.dawn/shots') },
+    open: { type: 'boolean', default: false },
     run: { type: 'boolean', default: false },
     nodes2: { type: 'boolean', default: false }
   }
@@ -123,10 +124,18 @@ function layOut() {
   graph.setDirtyCanvas(true, true)
 }
 
+/** Runs in the page: an example gives the same clip each time, and its steps stay cached. */
+function keepSeeds() {
+  for (const node of window.app.graph._nodes) {
+    for (const widget of node.widgets ?? []) if (widget.name === 'control_after_generate') widget.value = 'fixed'
+  }
+}
+
 async function loadApi(page) {
   const name = path.basename(options.ui, '.json')
   await page.evaluate(([api, title]) => window.app.loadApiJson(api, title), [prompt, name])
   await page.waitForTimeout(1000)
+  await page.evaluate(keepSeeds)
   await page.evaluate(layOut)
   await fitView(page)
   return page.evaluate(() => window.app.graph.serialize())
@@ -198,8 +207,7 @@ const browser = await chromium.launch({
 try {
   const complaints = []
   const page = await openPage(browser, complaints)
-  const ui = await loadApi(page)
-  fs.writeFileSync(options.ui, JSON.stringify(ui, null, 2) + '\n')
+  if (!options.open) fs.writeFileSync(options.ui, JSON.stringify(await loadApi(page), null, 2) + '\n')
 
   await openSaved(page)
   compare(prompt, meaning((await page.evaluate(() => window.app.graphToPrompt())).output))
