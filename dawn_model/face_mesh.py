@@ -189,7 +189,7 @@ def choose_face(faces: list[Face], height: int, width: int, order: str = "size",
     if not faces:
         raise ValueError(
             f"No face found in the picture ({width}×{height}). Use a larger or clearer frontal face, "
-            "lower the detection threshold, or give a manual box."
+            "or lower the detection threshold."
         )
     if not 0 <= index < len(faces):
         raise ValueError(

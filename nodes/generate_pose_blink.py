@@ -46,6 +46,7 @@ class DawnGeneratePoseBlink(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: LoadedModel, portrait: Portrait, speech: Speech, seed: int) -> io.NodeOutput:
+        model.require_features(speech)
         mm.throw_exception_if_processing_interrupted()
         frames = len(speech.features)
         patchers = model.motion_patchers

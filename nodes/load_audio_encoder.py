@@ -47,5 +47,9 @@ class DawnLoadAudioEncoder(io.ComfyNode):
     def execute(cls, audio_encoder: str, dtype: str) -> io.NodeOutput:
         path = model_folders.audio_encoder_path(audio_encoder)
         compute_dtype = host.choose_dtype(dtype, mm.text_encoder_device())
-        encoder = load_hubert(host.read_tensors(path))
+        tensors = host.read_tensors(path)
+        try:
+            encoder = load_hubert(tensors)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from error
         return io.NodeOutput(DawnAudioEncoder(encoder, compute_dtype))

@@ -16,7 +16,7 @@ from ..dawn_model.config import DawnConfig
 from ..dawn_model.model import build_networks
 from ..dawn_model.official_files import find_official
 from . import host, model_folders
-from .sockets import CATEGORY, DawnModel
+from .sockets import CATEGORY, DawnModel, Speech
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,15 @@ class LoadedModel:
     @property
     def motion_patchers(self) -> list[Any]:
         return [self.patchers[f"motion.{index}"] for index in range(len(self.config.motion))]
+
+    def require_features(self, speech: Speech) -> None:
+        """Raises ValueError when the speech was heard by an encoder that this model does not know."""
+        found, wanted = speech.features.features.shape[1], self.config.denoiser.audio_dim
+        if found != wanted:
+            raise ValueError(
+                f"speech: its features have {found} numbers per frame, {self.config.name} takes {wanted}. "
+                "Choose the audio encoder that belongs to the model"
+            )
 
 
 class DawnLoadModel(io.ComfyNode):

@@ -96,13 +96,14 @@ class DawnSampleMotion(io.ComfyNode):
         window: int,
     ) -> io.NodeOutput:
         config, frames, size = model.config, len(speech.features), model.config.latent_size
+        model.require_features(speech)
+        if len(pose) != frames:
+            raise ValueError(
+                f"pose: it has {len(pose)} frames, and the speech has {frames}. Make it from the same speech "
+                "with DAWN Generate Pose & Blink"
+            )
         picture, face = portrait.at(config.image_size)
         condition = condition_rows(speech.features.features, pose, face)
-        if condition.shape[1] != config.denoiser.condition_dim:
-            raise ValueError(
-                f"speech: its features have {speech.features.features.shape[1]} numbers per frame, {config.name} "
-                f"takes {config.denoiser.audio_dim}. Choose the audio encoder that belongs to the model"
-            )
         names = ("denoiser", "autoencoder", "box_encoder")
         memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize)
         device = host.load([model.patchers[name] for name in names], memory)

@@ -91,13 +91,17 @@ class Given:
         batch = waveform if waveform.ndim == 3 else waveform[None]
         return self._node("GivenAudio", {"waveform": batch, "sample_rate": rate})
 
+    def audio_encoder(self, value: Any) -> dict[str, Any]:
+        return self._node("GivenAudioEncoder", value)
+
     def _node(self, node_id: str, value: Any) -> dict[str, Any]:
         name = f"value {next(self._names)}"
         self.values[name] = value
         return {"class_type": node_id, "inputs": {"name": name}}
 
     def classes(self) -> dict[str, type]:
-        return {f"Given{kind.capitalize()}": self._class(kind.upper()) for kind in ("image", "audio")}
+        sockets = {"GivenImage": "IMAGE", "GivenAudio": "AUDIO", "GivenAudioEncoder": "AUDIO_ENCODER"}
+        return {name: self._class(socket) for name, socket in sockets.items()}
 
     def _class(self, socket: str) -> type:
         values = self.values

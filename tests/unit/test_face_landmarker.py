@@ -168,7 +168,7 @@ def test_8k_picture_is_searched_without_a_copy(landmarker):
 
 
 def test_no_face_says_what_to_do():
-    with pytest.raises(ValueError, match=r"No face found in the picture \(640×480\).*manual box"):
+    with pytest.raises(ValueError, match=r"No face found in the picture \(640×480\).*threshold"):
         choose_face([], 480, 640)
 
 
