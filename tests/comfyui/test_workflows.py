@@ -1,0 +1,224 @@
+"""The workflows that are shipped: they fit the nodes, both formats say the same, and a video comes out."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from comfy_harness import NodeFailed
+from PIL import Image
+from talking_head import change, write_tiny_models
+
+ROOT = Path(__file__).resolve().parents[2]
+PORTRAIT = ROOT / "examples" / "portraits" / "astronaut.png"
+SPEECH = ROOT / "examples" / "speech" / "sense_and_sensibility.wav"
+
+API_FILES = sorted((ROOT / "workflows" / "api").glob("*.json"))
+UI_FILES = sorted((ROOT / "workflows").glob("*.json"))
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
+
+
+def workflows(files: list[Path]):
+    return pytest.mark.parametrize("path", files, ids=lambda path: path.name)
+
+
+@pytest.fixture(scope="module")
+def object_info(comfy_server) -> dict[str, Any]:
+    return comfy_server.get("/object_info")
+
+
+def all_inputs(info: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Input name → (type, options), in the order of the node; a list of choices counts as COMBO."""
+    specs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    return {
+        name: ("COMBO" if isinstance(spec[0], list) else spec[0], spec[1] if len(spec) > 1 else {})
+        for name, spec in specs.items()
+    }
+
+
+def test_the_main_workflow_is_there_in_both_formats():
+    assert "dawn_talking_head.json" in {path.name for path in API_FILES}
+    assert "dawn_talking_head.json" in {path.name for path in UI_FILES}
+
+
+# --- API format ---
+
+
+@workflows(API_FILES)
+def test_api_workflow_fits_the_nodes(object_info, path):
+    prompt = json.loads(path.read_text(encoding="utf-8"))
+    for name, node in prompt.items():
+        info = object_info[node["class_type"]]
+        known, place = all_inputs(info), f"node {name} ({node['class_type']})"
+        assert set(node["inputs"]) <= set(known), place
+        assert set(info["input"].get("required", {})) <= set(node["inputs"]), place
+        for key, value in node["inputs"].items():
+            if isinstance(value, list):
+                source, slot = value
+                offered = object_info[prompt[source]["class_type"]]["output"][slot]
+                assert offered == known[key][0], f"{place}: {key} takes {known[key][0]}, gets {offered}"
+
+
+# --- UI format, as the browser saves it ---
+
+
+@workflows(UI_FILES)
+def test_ui_workflow_is_consistent_in_itself(path):
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"]) and max(nodes) <= workflow["last_node_id"]
+    links = {link[0]: link for link in workflow["links"]}
+    assert len(links) == len(workflow["links"]) and max(links) <= workflow["last_link_id"]
+
+    for number, source, slot, target, target_slot, kind in workflow["links"]:
+        output, entry = nodes[source]["outputs"][slot], nodes[target]["inputs"][target_slot]
+        assert number in output["links"] and entry["link"] == number
+        assert output["type"] == kind == entry["type"]
+    for node in workflow["nodes"]:
+        outgoing = [number for output in node.get("outputs", []) for number in output.get("links") or []]
+        incoming = [entry["link"] for entry in node.get("inputs", []) if entry.get("link") is not None]
+        assert set(outgoing) | set(incoming) <= set(links)
+
+
+@workflows(UI_FILES)
+def test_ui_workflow_fits_the_nodes(object_info, path):
+    for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+        info = object_info[node["type"]]
+        known, place = all_inputs(info), f"node {node['id']} ({node['type']})"
+        assert {entry["name"] for entry in node.get("inputs", [])} <= set(known) | upload_widgets(known), (
+            place
+        )
+        assert [output["type"] for output in node.get("outputs", [])] == info["output"], place
+        for entry in node.get("inputs", []):
+            if entry["name"] in known:
+                assert entry["type"] == known[entry["name"]][0], f"{place}: {entry['name']}"
+        missing = (
+            set(info["input"].get("required", {}))
+            - set(values_of(node, known))
+            - {entry["name"] for entry in node.get("inputs", []) if entry.get("link") is not None}
+        )
+        assert not missing, f"{place}: nothing for {missing}"
+
+
+def upload_widgets(known: dict[str, tuple[str, dict]]) -> set[str]:
+    """What the browser adds to nodes that load files."""
+    uploads = {"image_upload": {"upload"}, "audio_upload": {"audioUI", "upload"}}
+    return set().union(
+        *(uploads[option] for _, options in known.values() for option in uploads if options.get(option))
+    )
+
+
+def values_of(node: dict[str, Any], known: dict[str, tuple[str, dict]]) -> dict[str, Any]:
+    """Widget name → its value. Fails when their number is not the node's, which would shift them."""
+    names: list[str] = []
+    for name, (kind, options) in known.items():
+        if kind in WIDGETS and not options.get("forceInput"):
+            names.append(name)
+            if options.get("control_after_generate"):
+                names.append("control_after_generate")
+    names += sorted(upload_widgets(known))
+    values = node.get("widgets_values") or []
+    assert len(values) == len(names), (
+        f"node {node['id']} ({node['type']}) has {len(values)} values for {names}"
+    )
+    return dict(zip(names, values, strict=True))
+
+
+@workflows(UI_FILES)
+def test_both_formats_say_the_same(object_info, path):
+    api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
+    assert {str(node["id"]): node["type"] for node in workflow["nodes"]} == {
+        name: node["class_type"] for name, node in api.items()
+    }
+    for node in workflow["nodes"]:
+        known = all_inputs(object_info[node["type"]])
+        inputs = {name: value for name, value in values_of(node, known).items() if name in known}
+        inputs |= {
+            entry["name"]: links[entry["link"]]
+            for entry in node.get("inputs", [])
+            if entry.get("link") is not None
+        }
+        assert inputs == api[str(node["id"])]["inputs"], f"node {node['id']} ({node['type']})"
+
+
+# --- the main job, over a server ---
+
+
+@pytest.fixture(scope="module")
+def main_job(comfy_server) -> dict[str, Any]:
+    """The API workflow with small models and two steps, on 20 frames of the example."""
+    write_tiny_models(comfy_server.base / "models")
+    for file in (PORTRAIT, SPEECH):
+        shutil.copy(file, comfy_server.base / "input")
+    prompt = json.loads((ROOT / "workflows" / "api" / "dawn_talking_head.json").read_text(encoding="utf-8"))
+    ids = {node["class_type"]: name for name, node in prompt.items()}
+    for node, inputs in {
+        "LoadImage": {"image": PORTRAIT.name},
+        "LoadAudio": {"audio": SPEECH.name},
+        "DawnLoadModel": {"model": "tiny-128.safetensors"},
+        "DawnLoadAudioEncoder": {"audio_encoder": "tiny-hubert.safetensors"},
+        "DawnEncodeAudio": {"start": 1.0, "duration": 0.8},
+        "DawnSampleMotion": {"steps": 2},
+    }.items():
+        prompt = change(prompt, ids[node], **inputs)
+    return prompt
+
+
+def node_of(prompt: dict[str, Any], class_type: str) -> str:
+    (name,) = [name for name, node in prompt.items() if node["class_type"] == class_type]
+    return name
+
+
+def download(comfy_server, file: dict[str, str]) -> bytes:
+    query = urllib.parse.urlencode({key: file[key] for key in ("filename", "subfolder", "type")})
+    with urllib.request.urlopen(f"{comfy_server.url}/view?{query}", timeout=30) as response:
+        return response.read()
+
+
+def test_the_api_workflow_makes_a_video(comfy_server, main_job):
+    run = comfy_server.run(main_job)
+    (file,) = run.ui[node_of(main_job, "SaveVideo")]["images"]
+    with av.open(io.BytesIO(download(comfy_server, file))) as video:
+        (pictures,) = video.streams.video
+        assert pictures.average_rate == 25
+        assert (pictures.width, pictures.height) == (128, 128)
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(pictures)])
+    with av.open(io.BytesIO(download(comfy_server, file))) as video:
+        (sound,) = video.streams.audio
+        heard = np.concatenate([frame.to_ndarray().mean(axis=0) for frame in video.decode(sound)])
+        seconds = len(heard) / sound.rate
+
+    assert frames.shape == (20, 128, 128, 3)
+    assert frames.std() > 5, "the pictures are blank"
+    assert (np.abs(np.diff(frames.astype(int), axis=0)).max(axis=(1, 2, 3)) > 5).all(), "a frame stands still"
+    assert abs(seconds - 20 / 25) <= 1 / 25, f"{seconds} s of sound for 0.8 s of video"
+    assert np.abs(heard).max() > 0.01, "the speech is silent"
+
+
+def test_the_overlay_is_shown(comfy_server, main_job):
+    """The picture as it was loaded, with the measurements drawn on it."""
+    run = comfy_server.run(change(main_job, node_of(main_job, "DawnPreparePortrait"), margin=0.6))
+    (file,) = run.ui[node_of(main_job, "PreviewImage")]["images"]
+    overlay = Image.open(io.BytesIO(download(comfy_server, file))).convert("RGB")
+    portrait = Image.open(PORTRAIT).convert("RGB")
+    assert overlay.size == portrait.size
+    drawn = np.abs(np.array(overlay).astype(int) - np.array(portrait)).max(axis=-1) > 25
+    assert 0.002 < drawn.mean() < 0.5
+
+
+def test_a_failed_job_leaves_the_server_running(comfy_server, main_job):
+    portrait, encoder = node_of(main_job, "DawnPreparePortrait"), node_of(main_job, "DawnEncodeAudio")
+    with pytest.raises(NodeFailed, match=r"Face 3 was asked for, but only 1 found"):
+        comfy_server.run(change(main_job, portrait, face_index=3))
+    again = comfy_server.run(change(main_job, encoder, duration=0.2))
+    assert again.ui[node_of(main_job, "SaveVideo")]["images"]
