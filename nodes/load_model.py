@@ -91,8 +91,7 @@ class DawnLoadModel(io.ComfyNode):
         path = model_folders.model_path(model)
         compute_dtype = host.choose_dtype(dtype, mm.get_torch_device())
         checkpoint = _read(path)
-        with torch.device("cpu"):
-            networks = build_networks(checkpoint.config, host.OPERATIONS, device=mm.unet_offload_device())
+        networks = build_networks(checkpoint.config, host.OPERATIONS, device=mm.unet_offload_device())
         patchers = {}
         for name, module in networks.items():
             network_dtype = torch.float32 if name.startswith("motion") else compute_dtype

@@ -17,6 +17,11 @@ from dawn_model.official_keys import apply_table
 from dawn_model.official_keys.denoiser import DENOISER_KEYS
 
 
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="session")
 def unet():
     with torch.inference_mode():

@@ -1,0 +1,265 @@
+"""Times this code against the plain computation of the specification, in the same run, on this machine.
+
+    .venv/bin/python benchmarks/run.py                       # CPU, about 15 minutes on two cores
+    .venv/bin/python benchmarks/run.py --frames 100 --dtypes fp32 --repeats 1
+    .venv/bin/python benchmarks/run.py --device cuda
+
+Times alternate between the two implementations and are medians; peak memory is that of a fresh process for each
+case, minus what the weights and inputs need. Results go to benchmarks/results/<device>.json and .md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+import recipe  # noqa: E402
+from plain_denoiser import plain_denoiser  # noqa: E402
+from plain_flow_autoencoder import PlainFlowAutoencoder  # noqa: E402
+
+from dawn_model.config import DenoiserConfig, FlowAutoencoderConfig  # noqa: E402
+from dawn_model.denoiser import UNet3D  # noqa: E402
+from dawn_model.flow_autoencoder import FlowAutoencoder  # noqa: E402
+from dawn_model.official_keys import apply_table  # noqa: E402
+from dawn_model.official_keys.denoiser import DENOISER_KEYS  # noqa: E402
+from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER  # noqa: E402
+from dawn_model.official_keys.fusing import fuse  # noqa: E402
+from dawn_model.slices import Slices  # noqa: E402
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+RENDER_FRAMES = 4
+
+
+def official(name: str, prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        key.removeprefix(prefix): recipe.weight(key, spec["shape"])
+        for key, spec in recipe.manifest(name).items()
+        if spec["recipe"] != "constructed" and key.startswith(prefix.split(".")[0])
+    }
+
+
+def denoiser_call(
+    which: str, frames: int, size: int, dtype: torch.dtype, device: str
+) -> Callable[[], torch.Tensor]:
+    """One denoiser call on a clip, everything that one clip needs once already prepared."""
+    state = official("dawn_128", "diffusion.")
+    x = torch.randn(1, 3, frames, size, size).to(device, dtype)
+    source = torch.randn(1, 272, size, size).to(device, dtype)
+    condition = torch.randn(1, frames, 1032).to(device, dtype)
+    timestep = torch.tensor([500], device=device)
+    if which == "plain":
+        state = {key.removeprefix("denoise_fn."): tensor.to(device, dtype) for key, tensor in state.items()}
+        return lambda: plain_denoiser(state, x, timestep, source, condition)
+    with torch.device("meta"):
+        unet = UNet3D(DenoiserConfig())
+    unet.load_state_dict(apply_table(state, DENOISER_KEYS)[0], assign=True)
+    unet = unet.to(device, dtype).eval()
+    clip = unet.prepare(source, condition)
+    slices = Slices.for_device(torch.device(device))
+    return lambda: unet(x, timestep, clip, slices)
+
+
+def render_call(which: str, size: int, dtype: torch.dtype, device: str) -> Callable[[], torch.Tensor]:
+    """RENDER_FRAMES decoded frames of one portrait."""
+    state = official("lfg_128", "generator.")
+    state = {f"generator.{key}": tensor for key, tensor in state.items()}
+    picture = torch.rand(1, 3, size, size).to(device)
+    flow = (torch.rand(RENDER_FRAMES, size // 4, size // 4, 2) * 2 - 1).to(device)
+    occlusion = torch.rand(RENDER_FRAMES, 1, size // 4, size // 4).to(device)
+    if which == "plain":
+        plain = PlainFlowAutoencoder({key: tensor.to(device, dtype) for key, tensor in state.items()})
+        picture, flow, occlusion = (tensor.to(dtype) for tensor in (picture, flow, occlusion))
+        return lambda: [
+            plain.decode(picture, flow[i : i + 1], occlusion[i : i + 1]) for i in range(RENDER_FRAMES)
+        ]
+    autoencoder = FlowAutoencoder(FlowAutoencoderConfig())
+    ours, origin, _ = apply_table(state, FLOW_AUTOENCODER)
+    autoencoder.load_state_dict(fuse(ours, origin))
+    autoencoder = autoencoder.to(device, dtype).eval()
+    source = autoencoder.encode(picture, dtype)
+    return lambda: autoencoder.decode(source, flow, occlusion)
+
+
+def seconds(call: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def compare(make: Callable[[str], Callable], repeats: int, device: str) -> tuple[float, float]:
+    """Median seconds of (plain, ours), alternating, after one call of each that does not count."""
+    calls = {which: make(which) for which in ("plain", "ours")}
+    times: dict[str, list[float]] = {which: [] for which in calls}
+    for repeat in range(repeats + 1):
+        for which, call in calls.items():
+            taken = seconds(call, device)
+            if repeat:
+                times[which].append(taken)
+    return statistics.median(times["plain"]), statistics.median(times["ours"])
+
+
+def convolution_seconds(frames: int, size: int, dtype: torch.dtype, device: str, repeats: int) -> float:
+    """The roofline: only the denoiser's convolutions that remain per step, in channels-last, nothing between them."""
+    calls: list[Callable[[], torch.Tensor]] = []
+    with torch.device("meta"):
+        unet = UNet3D(DenoiserConfig())
+
+    def note(module: torch.nn.Module, args: tuple, _out: torch.Tensor) -> None:
+        if module is unet.source:
+            return
+        given = torch.randn(args[0].shape).to(device, dtype, memory_format=torch.channels_last)
+        layer = type(module)(
+            module.in_channels, module.out_channels, module.kernel_size, module.stride, module.padding
+        ).to(device, dtype)
+        calls.append(lambda: layer(given))
+
+    layers = [m for m in unet.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.ConvTranspose2d)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    meta = {"device": "meta"}
+    clip = unet.prepare(torch.empty(1, 272, size, size, **meta), torch.empty(1, frames, 1032, **meta))
+    unet(torch.empty(1, 3, frames, size, size, **meta), torch.empty(1, **meta), clip)
+    for hook in hooks:
+        hook.remove()
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    run()
+    return statistics.median(seconds(run, device) for _ in range(repeats))
+
+
+def peak_bytes(kind: str, which: str, frames: int, size: int, dtype: str, device: str) -> int:
+    """Peak memory of one call in a fresh process, above what was there before it."""
+    command = [sys.executable, __file__, "--peak", kind, which, str(frames), str(size), dtype, device]
+    return int(subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[-1])
+
+
+def measure_peak(kind: str, which: str, frames: int, size: int, dtype: str, device: str) -> int:
+    make = (
+        denoiser_call(which, frames, size, DTYPES[dtype], device)
+        if kind == "denoiser"
+        else render_call(which, size, DTYPES[dtype], device)
+    )
+    if device != "cpu":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        make()
+        return torch.cuda.max_memory_allocated() - before
+    # Linux: resets the high-water mark, which the weights' construction has raised.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = _status("VmRSS")
+    make()
+    return _status("VmHWM") - before
+
+
+def _status(field: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--frames", type=int, nargs="+", default=[25, 50, 100, 200])
+    parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--peak", nargs=6, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.peak:
+        kind, which, frames, size, dtype, device = options.peak
+        print(measure_peak(kind, which, int(frames), int(size), dtype, device))
+        return
+
+    rows = []
+    for dtype in options.dtypes:
+        for frames in options.frames:
+            row = {"what": "denoiser 32×32", "dtype": dtype, "frames": frames}
+            row["plain_s"], row["ours_s"] = compare(
+                lambda which: denoiser_call(which, frames, 32, DTYPES[dtype], options.device),  # noqa: B023
+                options.repeats,
+                options.device,
+            )
+            row["convolutions_s"] = convolution_seconds(
+                frames, 32, DTYPES[dtype], options.device, options.repeats
+            )
+            for which in ("plain", "ours"):
+                row[f"{which}_bytes"] = peak_bytes("denoiser", which, frames, 32, dtype, options.device)
+            rows.append(report(row))
+        for size in (128, 256):
+            row = {"what": f"decode {size} px", "dtype": dtype, "frames": RENDER_FRAMES}
+            row["plain_s"], row["ours_s"] = compare(
+                lambda which: render_call(which, size, DTYPES[dtype], options.device),  # noqa: B023
+                options.repeats,
+                options.device,
+            )
+            for which in ("plain", "ours"):
+                row[f"{which}_bytes"] = peak_bytes(
+                    "render", which, RENDER_FRAMES, size, dtype, options.device
+                )
+            rows.append(report(row))
+    write(rows, options.device)
+
+
+def report(row: dict) -> dict:
+    print(row["what"], row["dtype"], f"{row['frames']} frames:", *_cells(row)[3:], sep="  ", flush=True)
+    return row
+
+
+def _cells(row: dict) -> list[str]:
+    frames, roofline = row["frames"], row.get("convolutions_s")
+    return [
+        row["what"],
+        row["dtype"],
+        str(frames),
+        f"{row['plain_s'] / frames * 1e3:.1f} ms",
+        f"{row['ours_s'] / frames * 1e3:.1f} ms",
+        f"1/{row['plain_s'] / row['ours_s']:.2f}",
+        f"{roofline / row['ours_s']:.0%}" if roofline else "",
+        f"{row['plain_bytes'] / 1e6:.0f} MB",
+        f"{row['ours_bytes'] / 1e6:.0f} MB",
+    ]
+
+
+def write(rows: list[dict], device: str) -> None:
+    folder = Path(__file__).parent / "results"
+    folder.mkdir(exist_ok=True)
+    name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine()
+    machine = {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
+    (folder / f"{device}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
+    head = [
+        "what",
+        "dtype",
+        "frames",
+        "plain, per frame",
+        "ours, per frame",
+        "ratio",
+        "of the convolutions alone",
+    ]
+    head += ["plain, peak", "ours, peak"]
+    lines = [f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}", ""]
+    lines += ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *map(_cells, rows)]]
+    (folder / f"{device}.md").write_text("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main()
