@@ -18,12 +18,13 @@ class CompactConfig:
     patch: motion cells along each side that the network sees as one
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
         (half the picture is 1); the authors' are the grid itself
-    condition_scale: what the six pose and two blink differences are multiplied with
+    condition_scale: what the six pose and two blink differences are multiplied with: the network squashes
+        them by x·sigmoid(x), which tells values below -1.3 hardly apart
     """
 
     patch: int = 2
     flow_range: float = 0.2
-    condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 4.0, 4.0)
+    condition_scale: tuple[float, ...] = (0.05, 0.05, 0.05, 0.0, 0.0, 0.0, 3.0, 3.0)
 
 
 @dataclass(frozen=True)

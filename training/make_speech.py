@@ -2,7 +2,8 @@
 
 Debian's flite says sentences in several voices, rates and pitches. Only what training needs is kept: the
 log energies that `dawn_model.mel_encoder` hears, in half precision (8 kB a second), and the phones. So the
-file is small enough to travel to a machine without flite.
+file is small enough to travel to a machine without flite. Beside it `held_out.npz`: whole waveforms and
+phones of sentences and of a voice that training never hears, for evaluation.
 
     python -m training.make_speech --utterances 500
 """
@@ -23,8 +24,8 @@ import torch
 from dawn_model.audio import to_speech
 from dawn_model.mel_encoder import log_mel
 
-from .paths import SPEECH, WORK
-from .sentences import text
+from .paths import HELD_OUT_SPEECH, SPEECH, WORK
+from .sentences import HELD_OUT, text
 
 VOICES = ("slt", "rms", "kal16", "kal")
 HELD_OUT_VOICE = "awb"
@@ -57,6 +58,17 @@ def utterance(seed: int):
     return log_mel(speech).half().numpy(), phones
 
 
+def held_out() -> dict[str, np.ndarray]:
+    """Waveforms as 16-bit numbers and phones of the held-out sentences in the held-out voice."""
+    packed: dict[str, np.ndarray] = {}
+    for number, words in enumerate(HELD_OUT):
+        speech, phones = speak(words, HELD_OUT_VOICE)
+        packed[f"speech_{number}"] = (speech.clamp(-1, 1) * 32767).short().numpy()
+        packed[f"phones_{number}"] = np.array([name for name, _, _ in phones])
+        packed[f"times_{number}"] = np.array([times for _, *times in phones], np.float32)
+    return packed
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--utterances", type=int, default=500)
@@ -76,6 +88,7 @@ def main() -> None:
         phone_times=np.array([times for _, phones in made for _, *times in phones], np.float32),
         phone_counts=np.array([len(phones) for _, phones in made]),
     )
+    np.savez_compressed(HELD_OUT_SPEECH, **held_out())
     seconds = sum(len(mel) for mel, _ in made) / 100
     print(f"{SPEECH}: {len(made)} utterances, {seconds / 60:.0f} min, {SPEECH.stat().st_size / 2**20:.1f} MB")
 

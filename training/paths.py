@@ -10,5 +10,8 @@ WORK = Path(os.environ.get("DAWN_TRAINING", REPOSITORY / ".dawn" / "training"))
 
 HEAD = WORK / "head.npz"
 SPEECH = WORK / "speech.npz"
+HELD_OUT_SPEECH = WORK / "held_out.npz"
 CLIPS = WORK / "clips"
+VALIDATION = WORK / "validation"
+SHEETS = WORK / "sheets"
 MODEL = REPOSITORY / "dawn_model" / "assets" / "dawn_nano.safetensors"

@@ -19,11 +19,17 @@ _AVERAGE = 0.999
 class Progress:
     """Counts steps and minutes over all sessions of one training.
 
-    networks: trained together; `average` holds running means of their weights, which are what is exported.
+    networks: trained together
+    minutes: of training in all; where `steps` is given, that many steps are made instead, however long
+    it takes (on a busy machine)
+    `average` holds running means of their weights, which are what is exported.
     """
 
-    def __init__(self, networks: nn.ModuleDict, path: Path, minutes: float, rate: float):
+    def __init__(
+        self, networks: nn.ModuleDict, path: Path, minutes: float, rate: float, steps: int | None = None
+    ):
         self.networks, self.path, self.minutes, self.rate = networks, path, minutes, rate
+        self.steps = steps
         self.average = copy.deepcopy(networks).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             [p for p in networks.parameters() if p.requires_grad],
@@ -46,12 +52,17 @@ class Progress:
         return (self._spent + time.time() - self._begun) / 60
 
     @property
+    def share(self) -> float:
+        """How much of the training is done, 0 to 1."""
+        return min(1.0, self.step / self.steps if self.steps else self.spent / self.minutes)
+
+    @property
     def unfinished(self) -> bool:
-        return self.spent < self.minutes
+        return self.share < 1
 
     def update(self, loss: torch.Tensor, **figures: float) -> None:
-        """One optimiser step: linear warm-up, cosine decay over the minutes, gradients clipped to norm 1."""
-        decay = 0.5 * (1 + math.cos(math.pi * min(1.0, self.spent / self.minutes)))
+        """One optimiser step: linear warm-up, cosine decay over the training, gradients clipped to norm 1."""
+        decay = 0.5 * (1 + math.cos(math.pi * self.share))
         rate = self.rate * min(1.0, (self.step + 1) / WARM_UP_STEPS) * max(FINAL_RATE, decay)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

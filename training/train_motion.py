@@ -11,6 +11,7 @@ the lips does.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ from .paths import CLIPS, WORK
 from .progress import Progress
 from .scenario import CONTEXT
 from .train_picture import CHECKPOINT as PICTURE
-from .train_picture import sharpness
+from .train_picture import load_autoencoder, sharpness
 
 CHECKPOINT = WORK / "motion.pt"
 _SOFT = 0.01
@@ -137,10 +138,11 @@ def train(options: argparse.Namespace) -> Progress:
     held_out = ClipStore(options.validation, options.device) if options.validation else None
     made = new_networks(options.seed)
     autoencoder = made["autoencoder"].to(options.device).requires_grad_(False)
-    saved = torch.load(options.picture, map_location=options.device, weights_only=True)["average"]
-    autoencoder.load_state_dict({key.removeprefix("autoencoder."): value for key, value in saved.items()})
+    load_autoencoder(autoencoder, options.picture)
     networks = nn.ModuleDict({name: made[name] for name in ("denoiser", "audio_encoder", "box_encoder")})
-    progress = Progress(networks.to(options.device), options.out, options.minutes, options.rate)
+    progress = Progress(
+        networks.to(options.device), options.out, options.minutes, options.rate, options.steps
+    )
     compact = made["denoiser"].config.compact
     alphas = cosine_schedule(made["denoiser"].config.train_timesteps).alphas_cumprod
     rng = np.random.default_rng([options.seed, progress.step])
@@ -176,6 +178,7 @@ def train(options: argparse.Namespace) -> Progress:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=18)
+    parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--window", type=int, default=12)
@@ -185,10 +188,10 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--plain", action="store_true", help="no augmentation, for overfitting trials")
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
-    parser.add_argument("--clips", type=type(CLIPS), default=CLIPS)
-    parser.add_argument("--validation", type=type(CLIPS), help="folder of unseen clips")
-    parser.add_argument("--picture", type=type(CLIPS), default=PICTURE)
-    parser.add_argument("--out", type=type(CLIPS), default=CHECKPOINT)
+    parser.add_argument("--clips", type=Path, default=CLIPS)
+    parser.add_argument("--validation", type=Path, help="folder of unseen clips")
+    parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
 

@@ -5,11 +5,15 @@ what was hidden (mouth interior, lids, background behind the head) must be paint
 disturbed a little, as the denoiser's will be.
 
     python -m training.train_picture --minutes 8 --device cuda
+
+The denoiser looks at portraits through this encoder. To train both at once, train here for a minute, then go
+on with `--encoder` (which freezes the encoder) into another file while stage 5 runs on the first.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -70,11 +74,21 @@ def picture_loss(autoencoder: FlowAutoencoder, batch: Batch, rng: np.random.Gene
     return loss
 
 
+def load_autoencoder(autoencoder: FlowAutoencoder, path: Path) -> None:
+    """Put in the averaged weights of a checkpoint of this stage."""
+    saved = torch.load(path, map_location="cpu", weights_only=True)["average"]
+    autoencoder.load_state_dict({key.removeprefix("autoencoder."): value for key, value in saved.items()})
+
+
 def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
     autoencoder = new_networks(options.seed)["autoencoder"].to(options.device)
+    if options.encoder:
+        load_autoencoder(autoencoder, options.encoder)
+        autoencoder.first.requires_grad_(False)
+        autoencoder.down_blocks.requires_grad_(False)
     progress = Progress(
-        nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.minutes, options.rate
+        nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.minutes, options.rate, options.steps
     )
     rng = np.random.default_rng([options.seed, progress.step])
     print(f"{len(store)} clips", flush=True)
@@ -91,14 +105,16 @@ def train(options: argparse.Namespace) -> Progress:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=8)
+    parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--window", type=int, default=2)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=type(CLIPS), default=CLIPS)
+    parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
-    parser.add_argument("--out", type=type(CLIPS), default=CHECKPOINT)
+    parser.add_argument("--encoder", type=Path, help="take the encoder from this checkpoint and keep it")
+    parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
 
