@@ -16,7 +16,8 @@ from torch import Tensor
 CPU_BUDGET = 4 << 20
 """Bytes: about what the second and third level caches of one core hold."""
 
-GPU_BUDGET = 512 << 20
+GPU_BUDGET = 128 << 20
+"""Bytes: enough frames to fill a large GPU, little beside its memory."""
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from ..dawn_model.noise import FrameNoise
 from ..dawn_model.pipeline import SamplingOptions, decode_frame, denoiser_source, sample_motion
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.sampler import latent_noise
+from ..dawn_model.slices import Slices
 from ..dawn_model.structures import HeadMotion, MotionLatents
 from . import host
 from .load_model import LoadedModel
@@ -105,7 +106,8 @@ class DawnSampleMotion(io.ComfyNode):
         picture, face = portrait.at(config.image_size)
         condition = condition_rows(speech.features.features, pose, face)
         names = ("denoiser", "autoencoder", "box_encoder")
-        memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize)
+        budget = Slices.for_device(model.patchers["denoiser"].load_device).budget
+        memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize, budget)
         device = host.load([model.patchers[name] for name in names], memory)
         denoiser, autoencoder, box_encoder = (model.network(name) for name in names)
         features = autoencoder.encode(picture.to(device), model.dtype)
