@@ -341,7 +341,7 @@ def test_rendering_goes_on_with_fewer_frames_when_memory_is_short(comfy, head, m
 
     def small_memory(self, source, flow, occlusion):
         sizes.append(len(flow))
-        if len(flow) > 1:
+        if len(flow) > 1 and len(sizes) > 1:
             raise mm.OOM_EXCEPTION("out of memory")
         return decode(self, source, flow, occlusion)
 
@@ -351,7 +351,7 @@ def test_rendering_goes_on_with_fewer_frames_when_memory_is_short(comfy, head, m
     )  # same face, no cached frames
     frames = comfy.run(change(other_crop, "frames", portrait=["again", 0])).output("frames")
     assert torch.allclose(frames, expected, atol=1e-5)
-    assert sizes == [4, 2, *[1] * 10]
+    assert sizes == [4, 4, 2, *[1] * 6], "frames that are done are made again"
     assert "out of memory, continuing with 1 frames at a time" in caplog.text
 
 
