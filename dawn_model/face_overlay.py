@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import cv2
@@ -10,10 +11,13 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .crop import Crop
-from .face import rotation_from_angles
+from .crop import Crop, resize
+from .face import face_state, rotation_from_angles
 from .face_mesh import SKIN_POINTS, Face
+from .region import Region
 from .structures import FaceState
+
+LONGEST_SIDE = 2048
 
 _BOX = (255, 200, 40)
 _CROP = (255, 255, 255)
@@ -34,13 +38,25 @@ def draw_face_overlay(
     crop: Crop | None = None,
     others: Sequence[Face] = (),
 ) -> Tensor:
-    """[H, W, 3] in 0..1 → a copy with the measurements drawn on it.
+    """[H, W, 3] in 0..1 → a copy with the measurements drawn on it, made smaller where a side is
+    longer than LONGEST_SIDE: a picture to look at needs no more, and no more memory.
 
     Args:
         face, state: in pixels of this picture.
         crop: outlined when given.
         others: faces that were found but not chosen, as grey boxes.
     """
+    longest = max(picture.shape[:2])
+    if longest > LONGEST_SIDE:
+        scale = LONGEST_SIDE / longest
+        height, width = (max(1, round(length * scale)) for length in picture.shape[:2])
+        picture = resize(picture, height, width)
+        face, others = _smaller(face, scale), [_smaller(other, scale) for other in others]
+        state = face_state(face.points, height, width)
+        if crop is not None:
+            region = crop.region
+            x, y = ((value + 0.5) * scale - 0.5 for value in (region.x, region.y))
+            crop = Crop(Region(x, y, region.side * scale, region.angle), crop.size, height, width)
     canvas = np.ascontiguousarray((picture.detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy())
     short = min(canvas.shape[:2])
     thickness = max(1, round(short / 400))
@@ -55,6 +71,13 @@ def draw_face_overlay(
     keep = face.box if crop is None else torch.cat([crop.corners().amin(0), crop.corners().amax(0)])
     canvas = _numbers(canvas, face, state, keep.tolist())
     return torch.from_numpy(canvas).float() / 255
+
+
+def _smaller(face: Face, scale: float) -> Face:
+    """The same face in a picture of another size; depth scales as well."""
+    points = face.points * scale
+    points[:, :2] += 0.5 * scale - 0.5
+    return dataclasses.replace(face, points=points)
 
 
 def _subpixel(points: np.ndarray) -> np.ndarray:

@@ -122,7 +122,7 @@ class GuidanceAttention(nn.Module):
 
     def forward(self, x: Tensor, query: Tensor, direction: Tensor, value: Tensor) -> Tensor:
         """x [N, H, W, C_in] → [N, H, W, C_out]; the rest is a Guides, its N cut like x's."""
-        frames, height, width, channels = x.shape
+        _, height, width, channels = x.shape
         conditions, heads, head_dim = direction.shape[1:]
         groups = conditions * heads
 
@@ -130,7 +130,7 @@ class GuidanceAttention(nn.Module):
         q = (normalised @ query).flatten(1, 2)  # [N, P, 3·heads·D]
         ones = torch.eye(groups, dtype=q.dtype, device=q.device).repeat_interleave(head_dim, dim=0)
         spread = direction.flatten(1)[:, :, None] * ones  # [N, 3·heads·D, 3·heads], block-diagonal
-        length = (q.square() @ ones).clamp(min=1e-24).rsqrt()
+        length = (q.float().square() @ ones.float()).clamp(min=1e-24).rsqrt().to(q.dtype)
         weight = (q @ spread * length).sigmoid().unflatten(2, (conditions, heads))
         weight = F.pad(weight, (1, 0), value=1.0).transpose(1, 2)  # [N, 3, P, 1 + heads]
 

@@ -366,7 +366,7 @@ def test_motion_of_another_model(head, refused):
 
 
 def test_a_precision_that_the_device_lacks(head, refused):
-    refused(change(head, "model", dtype="bf16"), "model", r"dtype bf16 is not supported on cpu; choose auto")
+    refused(change(head, "model", dtype="fp16"), "model", r"dtype fp16 is not supported on cpu; choose auto")
     refused(
         change(head, "encoder", dtype="fp16"), "encoder", r"dtype fp16 is not supported on cpu; choose auto"
     )

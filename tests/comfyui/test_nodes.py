@@ -203,6 +203,17 @@ def test_the_seed_decides_and_nothing_else(comfy, head):
         assert (other - first).abs().mean() > 1e-3, f"the seed of {node} changes nothing"
 
 
+def test_bf16_runs_on_a_cpu_and_stays_close(comfy, head):
+    exact = comfy.run(head).output("motion").latents
+    half = (
+        comfy.run(change(change(head, "model", dtype="bf16"), "encoder", dtype="bf16"))
+        .output("motion")
+        .latents
+    )
+    difference = (half.occlusion - exact.occlusion).abs().mean()
+    assert 0 < difference < 0.1
+
+
 @pytest.mark.parametrize("option", [{"guidance": 2.0}, {"window": 1}, {"eta": 0.0}, {"steps": 3}])
 def test_every_option_of_the_sampler_matters(comfy, head, option):
     plain = comfy.run(head).output("frames").clone()

@@ -233,3 +233,14 @@ def test_overlay_survives_a_face_outside_the_picture(face, state):
     far = Face(face.points * 1e6, face.score, face.presence)
     overlay = draw_face_overlay(torch.zeros(32, 48, 3), far, state)
     assert overlay.shape == (32, 48, 3)
+
+
+def test_overlay_of_a_large_picture_is_made_smaller():
+    points = torch.randn(478, 3) * 300 + 2000
+    face = Face(points, 1.0, 1.0)
+    crop = crop_face(points, 3000, 6000, 512)
+    overlay = draw_face_overlay(torch.zeros(3000, 6000, 3), face, face_state(points, 3000, 6000), crop)
+    assert overlay.shape == (1024, 2048, 3)
+    drawn = overlay.sum(-1).nonzero()
+    corners = crop.corners() * 2048 / 6000  # the outline is still where the crop is
+    assert abs(drawn[:, 0].min() - corners[:, 1].min().clamp(min=0)) < 12
