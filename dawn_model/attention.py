@@ -111,6 +111,20 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
 
 
+def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> Tensor:
+    """Softmax attention over the frames of a window; q, k, v and the result are [batch, heads, F, D]."""
+    attended = [
+        F.scaled_dot_product_attention(
+            q[:, :, block.start : block.stop],
+            k[:, :, block.key_start : block.key_stop],
+            v[:, :, block.key_start : block.key_stop],
+            attn_mask=block.bias,
+        )
+        for block in band.blocks
+    ]
+    return attended[0] if len(attended) == 1 else torch.cat(attended, dim=2)
+
+
 class TemporalAttention(nn.Module):
     """Each pixel attends over the frames within the window (specification 5.7)."""
 
@@ -149,16 +163,7 @@ class TemporalAttention(nn.Module):
         )
         q = rotate_pairs(q, band.rotary_cos, band.rotary_sin)
         k = rotate_pairs(k, band.rotary_cos, band.rotary_sin)
-        attended = [
-            F.scaled_dot_product_attention(
-                q[:, :, block.start : block.stop],
-                k[:, :, block.key_start : block.key_stop],
-                v[:, :, block.key_start : block.key_stop],
-                attn_mask=block.bias,
-            )
-            for block in band.blocks
-        ]
-        attended = attended[0] if len(attended) == 1 else torch.cat(attended, dim=2)
+        attended = attend_within_band(q, k, v, band)
         return x + self.to_out(rearrange(attended, "p heads f d -> p f (heads d)")).transpose(0, 1)
 
 

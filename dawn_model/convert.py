@@ -15,7 +15,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from .checkpoint import CheckpointError, read_official, save_checkpoint
+from .checkpoint import CheckpointError, save_checkpoint
+from .official_checkpoint import read_official
 from .official_files import find_official
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .attention import RelativeBias, TemporalBand, rotate_pairs, temporal_band
+from .attention import RelativeBias, TemporalBand, attend_within_band, rotate_pairs, temporal_band
 from .config import PoseBlinkConfig
 from .layers import ChannelNorm, cast_like
 
@@ -67,16 +67,8 @@ class BandedAttention(nn.Module):
             for tensor in (self.to_q(x), self.to_k(source), self.to_v(source))
         )
         q, k = rotate_leading(q, band), rotate_leading(k, band)
-        attended = [
-            F.scaled_dot_product_attention(
-                q[:, :, block.start : block.stop],
-                k[:, :, block.key_start : block.key_stop],
-                v[:, :, block.key_start : block.key_stop],
-                attn_mask=block.bias,
-            )
-            for block in band.blocks
-        ]
-        return self.to_out(rearrange(torch.cat(attended, dim=2), "b heads t d -> b t (heads d)"))
+        attended = attend_within_band(q, k, v, band)
+        return self.to_out(rearrange(attended, "b heads t d -> b t (heads d)"))
 
 
 class FeedForward(nn.Module):

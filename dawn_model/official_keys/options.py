@@ -52,7 +52,7 @@ def read_options(path: Path | str) -> dict[str, Any]:
     if size > MAX_BYTES:
         raise ValueError(f"{path} has {size} bytes; an options file has at most {MAX_BYTES}")
     try:
-        options = yaml.load(path.read_bytes(), Loader=_DataLoader)
+        options = _DataLoader(path.read_bytes()).get_single_data()
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} is not a readable YAML file: {error}") from error
     if options is None:

@@ -18,18 +18,17 @@ import torch
 from safetensors.torch import save_file
 
 from dawn_model import checkpoint as checkpoint_module
-from dawn_model import convert
+from dawn_model import convert, official_checkpoint
 from dawn_model.checkpoint import (
     Checkpoint,
     CheckpointError,
     load_networks,
     read_checkpoint,
-    read_official,
-    read_pickle,
     save_checkpoint,
 )
 from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
 from dawn_model.model import build_networks
+from dawn_model.official_checkpoint import read_official, read_pickle
 from dawn_model.official_files import OfficialFiles, find_official
 from dawn_model.official_keys import apply_table, official_name
 from dawn_model.official_keys.denoiser import DENOISER_KEYS
@@ -306,7 +305,7 @@ def test_what_the_trainers_left_is_tolerated_and_let_go(copy, monkeypatch):
             left.append(weakref.ref(content["optimizer_diff"]["state"][0]["exp_avg"]))
         return content
 
-    monkeypatch.setattr(checkpoint_module, "read_pickle", watched)
+    monkeypatch.setattr(official_checkpoint, "read_pickle", watched)
     checkpoint = load(copy)
     gc.collect()
     assert len(left) == 1 and left[0]() is None

@@ -6,8 +6,9 @@ import pytest
 import recipe
 import torch
 
-from dawn_model.checkpoint import load_networks, read_official
+from dawn_model.checkpoint import load_networks
 from dawn_model.conditioning import condition_rows
+from dawn_model.official_checkpoint import read_official
 from dawn_model.official_files import find_official
 from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion
 from dawn_model.render import render_frames, to_uint8
