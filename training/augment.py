@@ -40,7 +40,7 @@ def random_look(pictures: Tensor, cover: Tensor, rng: np.random.Generator) -> Te
     x = x * (0.6 + 0.8 * _cloud(rng, 1, 3, side, x))
     if rng.random() < 0.15:
         x = x.mean(1, keepdim=True).expand(-1, 3, -1, -1)
-    if rng.random() < 0.15:
+    if rng.random() < 0.05:
         x = x[:, rng.permutation(3).tolist()]
     x = x.clamp(0, 1) ** float(np.exp(rng.normal(0, 0.3)))
     if rng.random() < 0.3:

@@ -85,7 +85,10 @@ def best_lag(mouths: list[np.ndarray], sounds: list[np.ndarray]) -> int:
 
 def synchrony(mouths: list[np.ndarray], sounds: list[np.ndarray]) -> tuple[float, int]:
     """`env`: mean correlation at lag 0 with the clips' own sounds minus that with all other clips' sounds;
-    and the best lag of the batch."""
+    and the best lag of the batch.
+
+    Raises ValueError when all clips have the same sound.
+    """
     own = np.mean([at_lags(m, s)[0] for m, s in zip(mouths, sounds, strict=True)])
     others = [
         at_lags(mouth, sound)[0]
@@ -93,6 +96,8 @@ def synchrony(mouths: list[np.ndarray], sounds: list[np.ndarray]) -> tuple[float
         for j, sound in enumerate(sounds)
         if i != j and not np.array_equal(sound, sounds[i])
     ]
+    if not others:
+        raise ValueError("synchrony needs clips with at least two different sounds")
     return float(own - np.mean(others)), best_lag(mouths, sounds)
 
 
