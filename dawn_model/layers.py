@@ -45,6 +45,23 @@ class ChannelNorm(nn.Module):
         return F.layer_norm(x, x.shape[-1:], cast_like(self.gain, x), None, NORM_EPS)
 
 
+def reduced_moments(x: Tensor, clips: int, groups: int) -> tuple[Tensor, Tensor]:
+    """Mean and biased variance of each clip's groups of channels, x [N, H, W, C] → [B, groups] each."""
+    grouped = x.reshape(clips, -1, groups, x.shape[-1] // groups)
+    variance, mean = torch.var_mean(grouped, dim=(1, 3), correction=0)
+    return mean, variance
+
+
+def native_moments(x: Tensor, clips: int, groups: int) -> tuple[Tensor, Tensor]:
+    """The same from the statistics that the native group norm keeps: ten times as fast on a CPU,
+    and only there it takes channels-last input."""
+    # Folded by reshape: it looks at the strides of axes of length one as well.
+    folded = x.reshape(clips, -1, *x.shape[2:]).permute(0, 3, 1, 2)
+    sizes = (*folded.shape[:2], folded.shape[2] * folded.shape[3])
+    _, mean, rstd = torch.native_group_norm(folded, None, None, *sizes, groups, NORM_EPS)
+    return mean, (rstd**-2 - NORM_EPS).clamp(min=0)
+
+
 class ClipStatistics:
     """Gathers a group norm's mean and variance over all frames of each clip, portion by portion.
 
@@ -60,14 +77,10 @@ class ClipStatistics:
 
     def add(self, x: Tensor) -> Tensor:
         """Take note of x [N, H, W, C] and return it."""
-        # By reshape: the native layer looks at the strides of axes of length one as well.
-        folded = x.float().reshape(self.clips, -1, *x.shape[2:]).permute(0, 3, 1, 2)
-        count = folded[0].numel() // self.groups
-        # The native layer's own statistics: one pass, in float32, and stable.
-        _, mean, rstd = torch.native_group_norm(
-            folded, None, None, *folded.shape[:2], folded.shape[2] * folded.shape[3], self.groups, NORM_EPS
-        )
-        deviation = (rstd**-2 - NORM_EPS).clamp(min=0) * count
+        moments = native_moments if x.device.type == "cpu" else reduced_moments
+        count = x.numel() // self.clips // self.groups
+        mean, variance = moments(x.float(), self.clips, self.groups)
+        deviation = variance * count
         if self._count:
             share = count / (self._count + count)
             shift = mean - self._mean

@@ -19,7 +19,7 @@ from dawn_model.attention import (
 from dawn_model.config import DenoiserConfig
 from dawn_model.denoiser import UNet3D
 from dawn_model.guidance_attention import GuidanceAttention
-from dawn_model.layers import ClipGroupNorm
+from dawn_model.layers import ClipGroupNorm, native_moments, reduced_moments
 from dawn_model.slices import WHOLE, Slices
 
 TOLERANCE = 5e-5
@@ -232,6 +232,14 @@ def test_statistics_of_portions_equal_group_norm(groups):
         1, 2, 3, 0
     )
     assert (x * slope + offset - whole).abs().max() < 1e-4  # 1e-6 of the values that cancel here
+
+
+@pytest.mark.parametrize("size", [(6, 1, 1, 8), (6, 3, 5, 8), (2, 4, 4, 8)])
+def test_both_ways_to_the_moments_agree(size):
+    """GPUs take the reduction, CPUs the native layer."""
+    x = torch.randn(size) + 3
+    for reduced, native in zip(reduced_moments(x, 2, 4), native_moments(x, 2, 4), strict=True):
+        assert (reduced - native).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("budget", [1, 3000, 20000, 200000])
