@@ -82,12 +82,12 @@ def verify(checkpoint: Checkpoint, source_of: Callable[[str], Source]) -> None:
         )
     for name, wanted in expected.items():
         source = source_of(name)
-        problems = _problems(checkpoint.tensors.get(name, {}), wanted, source)
+        problems = find_problems(checkpoint.tensors.get(name, {}), wanted, source)
         if problems:
             raise CheckpointError(f"{source.file} does not fit the {name} network: {listed(problems)}")
 
 
-def _problems(found: Tensors, wanted: Tensors, source: Source) -> list[str]:
+def find_problems(found: Tensors, wanted: Tensors, source: Source) -> list[str]:
     """What is wrong with a network's tensors, in the words of the file they come from."""
     named = source.key_in_file
     missing = [f"{named(key)} {list(wanted[key].shape)} is missing" for key in wanted if key not in found]

@@ -12,12 +12,28 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from .checkpoint import Checkpoint, CheckpointError, Source, Tensors, first_line, listed, verify
-from .config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
+from .checkpoint import (
+    Checkpoint,
+    CheckpointError,
+    Source,
+    Tensors,
+    find_problems,
+    first_line,
+    listed,
+    verify,
+)
+from .config import (
+    DawnConfig,
+    DenoiserConfig,
+    FlowAutoencoderConfig,
+    MotionEstimatorConfig,
+    PoseBlinkConfig,
+)
+from .motion_estimator import MotionEstimator
 from .official_files import OfficialFiles
 from .official_keys import KeyTable, apply_table, official_name
 from .official_keys.denoiser import DENOISER_KEYS
-from .official_keys.flow_autoencoder import FLOW_AUTOENCODER
+from .official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from .official_keys.fusing import fuse
 from .official_keys.options import read_options
 from .official_keys.pose_blink import pose_blink_config, pose_blink_keys
@@ -135,6 +151,24 @@ def read_autoencoder(path: Path) -> tuple[Tensors, Source]:
         return fuse(tensors, origin), source
     except ValueError as error:
         raise CheckpointError(f"{path.name}: {error}") from error
+
+
+def read_motion_estimator(path: Path, config: MotionEstimatorConfig | None = None) -> MotionEstimator:
+    """The predictors in LFG_*.pth that auto-encode a video; generating a talking head does not need them.
+
+    Raises CheckpointError naming the file and the missing, unknown or misshapen tensors.
+    """
+    content = _read_kind(path, "autoencoder")
+    entries = ("generator", "region_predictor", "bg_predictor")
+    state = {key: value for entry in entries for key, value in _entry(content, entry, path).items()}
+    tensors, _, source = _rename(state, MOTION_ESTIMATOR, path)
+    with torch.device("meta"):
+        estimator = MotionEstimator(config or MotionEstimatorConfig())
+    problems = find_problems(tensors, estimator.state_dict(), source)
+    if problems:
+        raise CheckpointError(f"{source.file} does not fit the motion estimator: {listed(problems)}")
+    estimator.load_state_dict(tensors, assign=True)
+    return estimator.eval().requires_grad_(False)
 
 
 def read_pose_blink(path: Path) -> tuple[PoseBlinkConfig, Tensors, Source]:

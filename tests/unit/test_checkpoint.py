@@ -28,7 +28,7 @@ from dawn_model.checkpoint import (
 )
 from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
 from dawn_model.model import build_networks
-from dawn_model.official_checkpoint import read_official, read_pickle
+from dawn_model.official_checkpoint import read_motion_estimator, read_official, read_pickle
 from dawn_model.official_files import OfficialFiles, find_official
 from dawn_model.official_keys import apply_table, official_name
 from dawn_model.official_keys.denoiser import DENOISER_KEYS
@@ -581,3 +581,15 @@ def test_a_truncated_converted_file(tmp_path, kept):
 def test_a_converted_file_that_is_not_there(tmp_path):
     with pytest.raises(CheckpointError, match=r"gone\.safetensors does not exist"):
         read_checkpoint(tmp_path / "gone.safetensors")
+
+
+def test_motion_estimator_of_the_same_file(downloads, copy):
+    estimator = read_motion_estimator(downloads / AUTOENCODER)
+    motion = estimator.estimate(torch.rand(1, 3, 128, 128), torch.rand(2, 3, 128, 128))
+    assert motion.flow.shape == (2, 32, 32, 2)
+    content = dict(torch.load(downloads / AUTOENCODER, weights_only=True, mmap=True))
+    del content["bg_predictor"]["fc.bias"]
+    (copy / AUTOENCODER).unlink()
+    torch.save(content, copy / AUTOENCODER)
+    with pytest.raises(CheckpointError, match=r"bg_predictor\.fc\.bias \[6\] is missing"):
+        read_motion_estimator(copy / AUTOENCODER)
