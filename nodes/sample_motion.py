@@ -116,7 +116,7 @@ class DawnSampleMotion(io.ComfyNode):
         def on_step(step: int, total: int, x0: torch.Tensor) -> None:
             preview = None
             if step % PREVIEW_EVERY == 0 or step == total:
-                preview = decode_frame(autoencoder, features, x0, frames // 2)
+                preview = decode_frame(autoencoder, features, x0, frames // 2, config.denoiser.compact)
             progress.update(step, preview)
 
         noise = latent_noise(

@@ -1,8 +1,7 @@
 """One training clip: pictures, exact flow and visibility from two sources, conditions. All from one seed.
 
 Poses and eye-aspect ratios are in the convention of `dawn_model.face`: the landmarker measures the source, and
-the known turn of the head since then is applied to it (on 30 renders turned by up to 15° this agrees with
-measuring the turned head, median 1.0°).
+the known turn of the head since then is applied to it.
 """
 
 from __future__ import annotations
