@@ -180,9 +180,6 @@ class DawnConfig:
             raise ValueError(f"not a DAWN configuration: {error}") from error
 
 
-DAWN_128 = DawnConfig()
-DAWN_256 = dataclasses.replace(DAWN_128, name="dawn-256", image_size=256)
-
 DAWN_NANO = DawnConfig(
     name="dawn-nano",
     image_size=128,

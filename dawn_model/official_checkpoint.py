@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
+from .box_encoder import authors_box_encoder
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -37,9 +37,6 @@ from .official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from .official_keys.fusing import fuse
 from .official_keys.options import read_options
 from .official_keys.pose_blink import pose_blink_config, pose_blink_keys
-
-BOX_ENCODER_FILE = Path(__file__).parent / "assets" / "box_encoder.safetensors"
-"""Their files lack it; box_encoder.py says where it comes from."""
 
 
 def read_pickle(path: Path) -> dict[str, Any]:
@@ -191,8 +188,9 @@ def read_official(
 
     Raises CheckpointError naming the file and the missing, unknown or misshapen tensors.
     """
-    tensors: dict[str, Tensors] = {"box_encoder": load_file(BOX_ENCODER_FILE)}
-    sources = {"box_encoder": Source(BOX_ENCODER_FILE.name)}
+    # Their files lack the box encoder; box_encoder.py says where this one comes from.
+    tensors: dict[str, Tensors] = {"box_encoder": authors_box_encoder()}
+    sources = {"box_encoder": Source("the plugin's box encoder")}
     motion_configs = []
     for index, path in enumerate(files.motion):
         motion, tensors[f"motion.{index}"], sources[f"motion.{index}"] = read_pose_blink(path)

@@ -214,14 +214,14 @@ def test_coordinates_keep_their_precision():
 def test_the_tables_know_every_official_key():
     manifest = recipe.manifest("lfg_128")
     assert manifest == recipe.manifest("lfg_256")
-    placeholders = {key: torch.empty(tensor["shape"], device="meta") for key, tensor in manifest.items()}
-    ours, origin, unknown = apply_table(placeholders, FLOW_AUTOENCODER)
+    shapes_alone = {key: torch.empty(tensor["shape"], device="meta") for key, tensor in manifest.items()}
+    ours, origin, unknown = apply_table(shapes_alone, FLOW_AUTOENCODER)
     assert not unknown
     assert len(ours) == 121 - len([key for key in manifest if _counts(key)])
     with torch.device("meta"):
         expected = FlowAutoencoder(FlowAutoencoderConfig()).state_dict()
         assert shapes(fuse(ours, origin)) == shapes(expected)
-        ours, _, unknown = apply_table(placeholders, MOTION_ESTIMATOR)
+        ours, _, unknown = apply_table(shapes_alone, MOTION_ESTIMATOR)
         assert not unknown
         assert shapes(ours) == shapes(MotionEstimator(MotionEstimatorConfig()).state_dict())
 
