@@ -20,6 +20,10 @@ from .config import DawnConfig
 from .model import build_networks
 
 FORMAT = "dawn-comfyui-1"
+
+EMBEDDED_MODEL = Path(__file__).parent / "assets" / "dawn_nano.safetensors"
+"""The model that needs no download; training/README.md says how it was made."""
+
 SHOWN_PROBLEMS = 6
 
 Tensors = dict[str, Tensor]

@@ -1,60 +1,226 @@
-"""The denoiser of the embedded model: the authors' network on patches, made to predict clean motion.
+"""The denoiser of the embedded model: DAWN's, taken apart into space and time.
 
-Three departures, each measured or argued in training/README.md:
-- it sees squares of motion cells as one position, so that a fine motion grid (which alone can close an eye)
-  costs no more than a coarse one;
-- its flow latents are departures from standing still, so that lips, which move by a hundredth of the picture,
-  are not drowned by the grid itself;
-- its output is the clean latents. The samplers work with noise, and `predicted_noise` turns one into the other.
+The authors' network computes space and time together for every frame and step. On two CPU cores a network
+small enough for that draws nothing well. Here a network over space looks at the portrait *once* and makes a
+few dozen motion fields: directions in which this very face can move. What is left to denoise, for the whole
+clip at once, is how much of each field a frame holds; that is the network over time, which hears the speech
+and is told pose and blink.
+
+Latents, conditions, samplers and decoder are DAWN's (paper section 3.3), but for two things. The flow latents
+are departures from standing still: as absolute grids, lips would move by a hundredth of their range. And the
+output is the clean latents; the samplers work with noise, and `predicted_noise` turns one into the other.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .config import DenoiserConfig
-from .denoiser import LATENT_CHANNELS, OutputHead, PreparedClip, UNet3D
+from .attention import RelativeBias, TemporalAttention, TemporalBand, temporal_band
+from .config import CompactConfig
+from .face_code import CHANNELS as PORTRAIT_CHANNELS
+from .layers import ChannelNorm, TimeEmbedding
+from .slices import WHOLE, Slices
+
+LATENT_CHANNELS = 3
+"""Departure of the sampling grid along x and y, and occlusion."""
+
+_VISIBLE_AT_REST = 4.0
+"""Logit of being visible where no field says otherwise: 98 %."""
+_FRAMES_AT_ONCE = 64
+"""Bounds what projecting and composing frames need beside the latents."""
+_EPS = 1e-6
 
 
-class CompactDenoiser(UNet3D):
+@dataclass(frozen=True)
+class CompactClip:
+    """What the denoiser needs of a clip besides the noisy latents and the timestep.
+
+    fields [B, fields, 3, h, w]: the portrait's; told [B, F, width]: speech, pose, blink and portrait;
+    asked [B, F, fields]: what the conditions ask of the fields by themselves
+    """
+
+    fields: Tensor
+    told: Tensor
+    asked: Tensor
+    band: TemporalBand
+
+    @property
+    def frames(self) -> int:
+        return self.told.shape[1]
+
+
+class SpatialBlock(nn.Module):
+    """Residual block over a picture."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int, operations: ModuleType = nn, **factory):
+        super().__init__()
+        self.norm1 = operations.GroupNorm(groups, inputs, **factory)
+        self.conv1 = operations.Conv2d(inputs, outputs, 3, padding=1, **factory)
+        self.norm2 = operations.GroupNorm(groups, outputs, **factory)
+        self.conv2 = operations.Conv2d(outputs, outputs, 3, padding=1, **factory)
+        self.residual = operations.Conv2d(inputs, outputs, 1, **factory) if inputs != outputs else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] → [B, C', H, W]."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        return self.residual(x) + self.conv2(F.silu(self.norm2(h)))
+
+
+class MotionFields(nn.Module):
+    """Portrait → the fields along which it can move, and a summary of it; a U-Net over space."""
+
+    def __init__(self, config: CompactConfig, operations: ModuleType = nn, **factory):
+        super().__init__()
+        widths = config.spatial_widths
+        self.fields = config.fields
+        self.input = operations.Conv2d(PORTRAIT_CHANNELS, widths[0], 3, padding=1, **factory)
+        block = {"groups": config.groups, "operations": operations, **factory}
+        self.downs = nn.ModuleList(
+            SpatialBlock(a, b, **block) for a, b in zip((widths[0], *widths[:-1]), widths, strict=True)
+        )
+        self.middle = SpatialBlock(widths[-1], widths[-1], **block)
+        self.ups = nn.ModuleList(
+            SpatialBlock(2 * b, a, **block)
+            for a, b in zip(reversed((widths[0], *widths[:-1])), reversed(widths), strict=True)
+        )
+        self.norm = operations.GroupNorm(config.groups, widths[0], **factory)
+        self.output = operations.Conv2d(widths[0], LATENT_CHANNELS * config.fields, 3, padding=1, **factory)
+
+    def forward(self, portrait: Tensor) -> tuple[Tensor, Tensor]:
+        """[B, PORTRAIT_CHANNELS, h, w], from `face_code` → [B, fields, 3, h, w] and [B, last width]."""
+        x = self.input(portrait)
+        skips = []
+        for level, down in enumerate(self.downs):
+            x = down(F.avg_pool2d(x, 2) if level else x)
+            skips.append(x)
+        x = self.middle(x)
+        summary = x.mean((-2, -1))
+        for level, up in enumerate(self.ups):
+            if level:
+                x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = up(torch.cat([x, skips.pop()], dim=1))
+        x = self.output(F.silu(self.norm(x)))
+        return x.unflatten(1, (self.fields, LATENT_CHANNELS)), summary
+
+
+class TemporalBlock(nn.Module):
+    """Convolution over neighbouring frames, modulated by the noise level, then windowed attention."""
+
+    def __init__(self, config: CompactConfig, operations: ModuleType = nn, **factory):
+        super().__init__()
+        width = config.width
+        self.norm = ChannelNorm(width, **factory)
+        self.time = operations.Linear(width, 2 * width, **factory)
+        self.conv1 = operations.Conv1d(width, width, 5, padding=2, **factory)
+        self.conv2 = operations.Conv1d(width, width, 5, padding=2, **factory)
+        self.attention = TemporalAttention(width, config.heads, config.head_dim, operations, **factory)
+
+    def forward(self, x: Tensor, time: Tensor, band: TemporalBand) -> Tensor:
+        """x [B, F, width]; time [B, width] → [B, F, width]."""
+        scale, shift = self.time(F.silu(time))[:, None].chunk(2, dim=-1)
+        h = (self.norm(x) * (1 + scale) + shift).transpose(1, 2)
+        x = x + self.conv2(F.silu(self.conv1(h))).transpose(1, 2)
+        pixels = rearrange(x, "b f c -> (b f) 1 1 c")
+        return rearrange(self.attention(pixels, band, WHOLE), "(b f) 1 1 c -> b f c", b=len(x))
+
+
+class CompactDenoiser(nn.Module):
     """Prediction of the clean latents for all frames of a clip at once."""
 
-    def __init__(self, config: DenoiserConfig, operations: ModuleType = nn, dtype=None, device=None):
-        """Raises ValueError when `config` is that of another denoiser."""
-        if config.compact is None:
-            raise ValueError("this denoiser needs a configuration with a `compact` part")
-        super().__init__(config, operations, dtype=dtype, device=device)
-        kwargs = {"dtype": dtype, "device": device}
-        self.patch, width = config.compact.patch, config.base_width
-        cells, features = self.patch**2, config.feature_channels + config.box_channels
-        head = (2 * width, width)
-        self.input = operations.Conv2d(LATENT_CHANNELS * cells, width, 7, padding=3, bias=False, **kwargs)
-        self.source = operations.Conv2d(features, width, 7, stride=self.patch, padding=3, **kwargs)
-        self.flow_head = OutputHead(*head, 2 * cells, config.groups, operations, **kwargs)
-        self.occlusion_head = OutputHead(*head, cells, config.groups, operations, **kwargs)
+    def __init__(self, config: CompactConfig, operations: ModuleType = nn, dtype=None, device=None):
+        super().__init__()
+        self.config = config
+        factory = {"dtype": dtype, "device": device}
+        width, steering = config.width, config.pose_dim + config.blink_dim
+        self.space = MotionFields(config, operations, **factory)
+        self.ask = operations.Linear(config.condition_dim, config.fields, **factory)
+        self.hear = operations.Linear(config.audio_dim, width, **factory)
+        self.summary = operations.Linear(config.spatial_widths[-1], width, **factory)
+        self.steer1 = operations.Linear(steering + config.spatial_widths[-1], width, **factory)
+        self.steer2 = operations.Linear(width, width, **factory)
+        self.amounts = operations.Linear(config.fields, width, **factory)
+        self.time = TimeEmbedding(width // 4, operations, **factory)
+        self.temporal_bias = RelativeBias(config.bias_buckets, config.bias_max_distance, config.heads, **factory)
+        self.blocks = nn.ModuleList(TemporalBlock(config, operations, **factory) for _ in range(config.layers))
+        self.norm = ChannelNorm(width, **factory)
+        self.output = operations.Linear(width, config.fields, **factory)
 
-    def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> PreparedClip:
-        """As `UNet3D.prepare`; here height and width must be multiples of the patch as well."""
-        step = self.patch * self.config.size_multiple
-        if source.shape[-2] % step or source.shape[-1] % step:
+    def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> CompactClip:
+        """Compute once what stays the same over all sampling steps.
+
+        source     [B, PORTRAIT_CHANNELS, h, w]: from `face_code`
+        condition  [B, F, audio + pose + blink]
+        window     ± frames of temporal attention, the configuration's unless given
+
+        Raises ValueError when a size does not fit the configuration.
+        """
+        config, frames = self.config, condition.shape[1]
+        if condition.shape[-1] != config.condition_dim:
             raise ValueError(
-                f"motion latents of {tuple(source.shape[-2:])}: sides must be multiples of {step}"
+                f"condition rows have {condition.shape[-1]} numbers, this denoiser takes {config.condition_dim}"
             )
-        steering = torch.tensor(self.config.compact.condition_scale).to(condition)
-        audio, steered = condition.split([self.config.audio_dim, len(steering)], dim=-1)
-        return super().prepare(source, torch.cat([audio, steered * steering], dim=-1), window)
+        if source.shape[-2] % config.size_multiple or source.shape[-1] % config.size_multiple:
+            raise ValueError(
+                f"motion latents of {tuple(source.shape[-2:])}: sides must be multiples of {config.size_multiple}"
+            )
+        fields, summary = self.space(source)
+        audio, steering = condition.split([config.audio_dim, condition.shape[-1] - config.audio_dim], dim=-1)
+        steering = steering * torch.tensor(config.condition_scale).to(steering)
+        asked = self.ask(torch.cat([audio, steering], dim=-1))
+        steering = torch.cat([steering, summary[:, None].expand(-1, frames, -1)], dim=-1)
+        told = self.hear(audio) + self.summary(summary)[:, None] + self.steer2(F.silu(self.steer1(steering)))
+        window = config.window if window is None else window
+        band = temporal_band(self.temporal_bias, frames, window, config.head_dim, told.device, told.dtype)
+        return CompactClip(fields, told, asked, band)
 
-    def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip, *slices) -> Tensor:
-        """Noisy latents x [B, 3, F, h, w], timestep [B] → clean latents [B, 3, F, h, w]."""
-        side = {"p": self.patch, "q": self.patch}
-        patches = rearrange(x, "b c f (h p) (w q) -> b (c p q) f h w", **side)
-        clean = super().forward(patches, timestep, clip, *slices)
-        return rearrange(clean, "b (c p q) f h w -> b c f (h p) (w q)", **side)
+    def forward(self, x: Tensor, timestep: Tensor, clip: CompactClip, slices: Slices = WHOLE) -> Tensor:
+        """Noisy latents x [B, 3, F, h, w], timestep [B] → clean latents [B, 3, F, h, w].
+
+        `slices` is the other denoiser's; this one needs little beside the latents.
+        """
+        time = self.time(timestep, x.dtype)
+        h = clip.told + self.amounts(self.amounts_in(x, clip.fields))
+        for block in self.blocks:
+            h = block(h, time, clip.band)
+        return self.compose(clip.asked + self.output(self.norm(h)), clip.fields)
+
+    def amounts_in(self, x: Tensor, fields: Tensor) -> Tensor:
+        """How much of each field noisy latents [B, 3, F, h, w] hold, [B, F, fields]; noise alone gives unit
+        deviation."""
+        directions = fields.detach().flatten(2)
+        directions = directions / (directions.norm(dim=-1, keepdim=True) + _EPS)
+        parts = [
+            torch.einsum("bcfhw,bkchw->bfk", part, directions.unflatten(2, fields.shape[2:]))
+            for part in x.split(_FRAMES_AT_ONCE, dim=2)
+        ]
+        return torch.cat(parts, dim=1)
+
+    def compose(self, amounts: Tensor, fields: Tensor) -> Tensor:
+        """Amounts [B, F, fields] → latents [B, 3, F, h, w].
+
+        The face moves on the head: a cell looks up where the turned head has it come from, and there what the
+        face does.
+        """
+        return torch.cat([self._compose(part, fields) for part in amounts.split(_FRAMES_AT_ONCE, dim=1)], dim=2)
+
+    def _compose(self, amounts: Tensor, fields: Tensor) -> Tensor:
+        clips, split = len(amounts), [self.config.head_fields, self.config.face_fields]
+        head, face = (
+            rearrange(torch.einsum("bfk,bkchw->bfchw", amount, field), "b f c h w -> (b f) c h w")
+            for amount, field in zip(amounts.split(split, dim=-1), fields.split(split, dim=1), strict=True)
+        )
+        grid = still_grid(*head.shape[-2:], head) + self.config.flow_range * head[:, :2].permute(0, 2, 3, 1)
+        face = F.grid_sample(face, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        flow = head[:, :2] + face[:, :2]
+        visible = (head[:, 2:] + face[:, 2:] + _VISIBLE_AT_REST).sigmoid() * 2 - 1
+        return rearrange(torch.cat([flow, visible], dim=1), "(b f) c h w -> b c f h w", b=clips)
 
 
 def predicted_noise(x: Tensor, clean: Tensor, alpha: float) -> Tensor:

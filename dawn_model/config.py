@@ -12,22 +12,6 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class CompactConfig:
-    """How the denoiser of the embedded model departs from the authors' (`compact_denoiser.py`).
-
-    patch: motion cells along each side that the network sees as one
-    flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
-        (half the picture is 1); the authors' are the grid itself
-    condition_scale: what the six pose and two blink differences are multiplied with: the network squashes
-        them by x·sigmoid(x), which tells values below -1.3 hardly apart
-    """
-
-    patch: int = 2
-    flow_range: float = 0.2
-    condition_scale: tuple[float, ...] = (0.05, 0.05, 0.05, 0.0, 0.0, 0.0, 3.0, 3.0)
-
-
-@dataclass(frozen=True)
 class DenoiserConfig:
     """The noise predictor (paper section 3.3; specification section 5)."""
 
@@ -47,8 +31,6 @@ class DenoiserConfig:
     bias_max_distance: int = 32
     window: int = 40
     train_timesteps: int = 1000
-    compact: CompactConfig | None = None
-    """None for the authors' models."""
 
     @property
     def condition_dim(self) -> int:
@@ -58,6 +40,50 @@ class DenoiserConfig:
     def size_multiple(self) -> int:
         """Latent height and width must be multiples of this."""
         return 2 ** (len(self.multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class CompactConfig:
+    """The denoiser of the embedded model (`compact_denoiser.py`).
+
+    head_fields, face_fields: how many motion fields a portrait gets for the turning head and for the face on it
+    spatial_widths: channels of the network over space at full, half, quarter … size
+    width, layers: of the network over time
+    flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
+        (half the picture is 1); the authors' are the grid itself
+    condition_scale: what the six pose and two blink differences are multiplied with, so that they are near 1
+    """
+
+    head_fields: int = 12
+    face_fields: int = 28
+    spatial_widths: tuple[int, ...] = (24, 40, 64, 96)
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    head_dim: int = 32
+    groups: int = 8
+    audio_dim: int = 64
+    pose_dim: int = 6
+    blink_dim: int = 2
+    bias_buckets: int = 32
+    bias_max_distance: int = 32
+    window: int = 12
+    train_timesteps: int = 1000
+    flow_range: float = 0.4
+    condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 5.0, 5.0)
+
+    @property
+    def condition_dim(self) -> int:
+        return self.audio_dim + self.pose_dim + self.blink_dim
+
+    @property
+    def fields(self) -> int:
+        return self.head_fields + self.face_fields
+
+    @property
+    def size_multiple(self) -> int:
+        """Latent height and width must be multiples of this."""
+        return 2 ** (len(self.spatial_widths) - 1)
 
 
 @dataclass(frozen=True)
@@ -132,6 +158,11 @@ class PoseBlinkConfig:
         return self.pose_dim + self.blink_dim
 
 
+def _with_tuples(kind: type, fields: dict):
+    """JSON knows lists only."""
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
 @dataclass(frozen=True)
 class DawnConfig:
     """A complete model: what one of our safetensors files holds.
@@ -142,7 +173,7 @@ class DawnConfig:
     name: str = "dawn-128"
     image_size: int = 128
     audio_encoder: str = "hubert-large"
-    denoiser: DenoiserConfig = DenoiserConfig()
+    denoiser: DenoiserConfig | CompactConfig = DenoiserConfig()
     autoencoder: FlowAutoencoderConfig = FlowAutoencoderConfig()
     motion: tuple[PoseBlinkConfig, ...] = (
         PoseBlinkConfig(pose_dim=6, blink_dim=0, window=100),
@@ -163,14 +194,10 @@ class DawnConfig:
         """Raises ValueError when `text` is not a configuration this version understands."""
         try:
             fields = json.loads(text)
-            denoiser = dict(fields.pop("denoiser"))
-            denoiser["multipliers"] = tuple(denoiser["multipliers"])
-            if compact := denoiser.get("compact"):
-                scale = tuple(compact["condition_scale"])
-                denoiser["compact"] = CompactConfig(**(compact | {"condition_scale": scale}))
+            denoiser = fields.pop("denoiser")
             mel = fields.pop("mel", None)
             return cls(
-                denoiser=DenoiserConfig(**denoiser),
+                denoiser=_with_tuples(CompactConfig if "face_fields" in denoiser else DenoiserConfig, denoiser),
                 autoencoder=FlowAutoencoderConfig(**fields.pop("autoencoder")),
                 motion=tuple(PoseBlinkConfig(**motion) for motion in fields.pop("motion")),
                 mel=MelConfig(**mel) if mel else None,
@@ -184,20 +211,8 @@ DAWN_NANO = DawnConfig(
     name="dawn-nano",
     image_size=128,
     audio_encoder="mel",
-    denoiser=DenoiserConfig(
-        base_width=32,
-        multipliers=(1, 2, 3, 4),
-        heads=2,
-        head_dim=16,
-        cross_heads=2,
-        cross_head_dim=8,
-        feature_channels=32,
-        box_channels=8,
-        audio_dim=64,
-        window=12,
-        compact=CompactConfig(),
-    ),
-    autoencoder=FlowAutoencoderConfig(width=16, down_blocks=1, bottleneck_blocks=2),
+    denoiser=CompactConfig(),
+    autoencoder=FlowAutoencoderConfig(width=24, down_blocks=1, bottleneck_blocks=3),
     motion=(
         PoseBlinkConfig(
             pose_dim=6,

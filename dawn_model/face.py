@@ -205,4 +205,6 @@ def face_state(points: Tensor, height: int, width: int) -> FaceState:
     """
     points = points.float().cpu()
     landmarks = points[list(LANDMARKS_68)]
-    return FaceState(head_pose(points), eye_openness(landmarks), landmark_box(landmarks), height, width)
+    return FaceState(
+        head_pose(points), eye_openness(landmarks), landmark_box(landmarks), height, width, points
+    )

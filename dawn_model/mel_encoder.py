@@ -102,5 +102,4 @@ class MelEncoder(nn.Module):
         columns = frames * COLUMNS_PER_FRAME
         reference = loudness(energies)
         energies = F.pad(energies[:columns].T, (0, max(0, columns - len(energies))), value=math.log(_FLOOR)).T
-        weight = self.output.weight
-        return self(normalise(energies, reference)[None].to(weight))[0]
+        return self(normalise(energies, reference)[None])[0]

@@ -8,7 +8,7 @@ from torch import nn
 
 from .box_encoder import BoxEncoder
 from .compact_denoiser import CompactDenoiser
-from .config import DawnConfig
+from .config import CompactConfig, DawnConfig
 from .denoiser import UNet3D
 from .flow_autoencoder import FlowAutoencoder
 from .mel_encoder import MelEncoder
@@ -20,17 +20,17 @@ def build_networks(
 ) -> dict[str, nn.Module]:
     """Network name → uninitialised module; the names are those of the model files."""
     factory = {"dtype": dtype, "device": device}
-    denoiser = CompactDenoiser if config.denoiser.compact else UNet3D
-    audio = {"audio_encoder": MelEncoder(config.mel, operations, **factory)} if config.mel else {}
-    return {
-        **audio,
-        "denoiser": denoiser(config.denoiser, operations, **factory),
-        "autoencoder": FlowAutoencoder(config.autoencoder, operations, **factory),
-        "box_encoder": BoxEncoder(
+    networks: dict[str, nn.Module] = {}
+    if config.mel:
+        networks["audio_encoder"] = MelEncoder(config.mel, operations, **factory)
+    if isinstance(config.denoiser, CompactConfig):
+        networks["denoiser"] = CompactDenoiser(config.denoiser, operations, **factory)
+    else:
+        networks["denoiser"] = UNet3D(config.denoiser, operations, **factory)
+        networks["box_encoder"] = BoxEncoder(
             config.denoiser.box_channels, config.autoencoder.downscale, operations, **factory
-        ),
-        **{
-            f"motion.{index}": PoseBlinkDecoder(motion, operations, **factory)
-            for index, motion in enumerate(config.motion)
-        },
-    }
+        )
+    networks["autoencoder"] = FlowAutoencoder(config.autoencoder, operations, **factory)
+    for index, motion in enumerate(config.motion):
+        networks[f"motion.{index}"] = PoseBlinkDecoder(motion, operations, **factory)
+    return networks

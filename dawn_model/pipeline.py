@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from .box_encoder import BoxEncoder, box_mask
-from .compact_denoiser import motion_from_departure, predicted_noise
-from .config import CompactConfig
+from .compact_denoiser import CompactDenoiser, motion_from_departure, predicted_noise
+from .config import CompactConfig, DenoiserConfig
 from .denoiser import UNet3D
+from .face_code import face_code
 from .flow_autoencoder import FlowAutoencoder, SourceFeatures
 from .sampler import Callback, Noise, ddim_sample, guided, motion_channels
 from .schedule import cosine_schedule
@@ -28,18 +29,21 @@ class SamplingOptions:
     window: int | None = None
 
 
-def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder) -> Tensor:
+def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder | None) -> Tensor:
     """What the denoiser sees of the portrait: its features and a code of where the face is.
 
-    Returns [1, feature + box channels, h, w].
+    The embedded model has no box encoder (None); it is told the whole mesh instead, in float32.
+    Returns [1, channels, h, w].
     """
+    if box_encoder is None:
+        return face_code(features.picture, face)
     size = features.picture.shape[-1]
     mask = box_mask(face.box, face.height, face.width, size).to(features.deepest)
     return torch.cat([features.deepest, box_encoder(mask)], dim=1)
 
 
 def sample_motion(
-    denoiser: UNet3D,
+    denoiser: UNet3D | CompactDenoiser,
     source: Tensor,
     condition: Tensor,
     noise: Noise,
@@ -59,7 +63,7 @@ def sample_motion(
     clip = denoiser.prepare(source, condition, options.window)
     slices = Slices.for_device(source.device)
     schedule = cosine_schedule(denoiser.config.train_timesteps)
-    compact = denoiser.config.compact
+    compact = isinstance(denoiser.config, CompactConfig)
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
@@ -73,13 +77,15 @@ def sample_motion(
         null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
         denoise = guided(denoise, denoise_with(null), options.guidance)
     x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
-    flow, occlusion = motion_of(x0, compact)
+    flow, occlusion = motion_of(x0, denoiser.config)
     return MotionLatents(flow=flow, occlusion=occlusion)
 
 
-def motion_of(x0: Tensor, compact: CompactConfig | None) -> tuple[Tensor, Tensor]:
+def motion_of(x0: Tensor, config: DenoiserConfig | CompactConfig) -> tuple[Tensor, Tensor]:
     """Sampled latents [1, 3, F, h, w] → flow [F, h, w, 2], an absolute grid, and occlusion [F, 1, h, w]."""
-    return motion_from_departure(x0, compact.flow_range) if compact else motion_channels(x0)
+    if isinstance(config, CompactConfig):
+        return motion_from_departure(x0, config.flow_range)
+    return motion_channels(x0)
 
 
 def decode_frame(
@@ -87,8 +93,8 @@ def decode_frame(
     features: SourceFeatures,
     x0: Tensor,
     frame: int,
-    compact: CompactConfig | None = None,
+    config: DenoiserConfig | CompactConfig,
 ) -> Tensor:
     """One frame of latents [1, 3, F, h, w] that are still being sampled, RGB [3, S, S], for a preview."""
-    flow, occlusion = motion_of(x0[:, :, frame : frame + 1], compact)
+    flow, occlusion = motion_of(x0[:, :, frame : frame + 1], config)
     return autoencoder.decode(features, flow, occlusion)[0].clamp(0, 1)

@@ -19,6 +19,8 @@ class FaceState:
     blink  [2]: left and right eye-aspect ratio (about 0.3 open, below 0.15 closed)
     box    [4]: x_min, y_min, x_max, y_max in pixels of the picture
     height, width: of that picture, in pixels
+    points [478, 3]: the face mesh in pixels of the picture, z away from the viewer; only the embedded
+                model looks at it, so it may be absent
     """
 
     pose: Tensor
@@ -26,6 +28,7 @@ class FaceState:
     box: Tensor
     height: int
     width: int
+    points: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import comfy.model_management as mm
@@ -12,7 +13,13 @@ from ..dawn_model.audio import SPEECH_RATE, align_waveform, frame_count, to_spee
 from ..dawn_model.structures import AudioFeatures
 from . import host
 from .audio_encoder import hidden_states
-from .sockets import CATEGORY, DawnAudio, Speech
+from .load_model import LoadedModel
+from .sockets import CATEGORY, DawnAudio, DawnModel, Speech
+
+log = logging.getLogger(__name__)
+
+HEARING_BYTES_PER_FRAME = 64 * 1024
+"""What the embedded model's own encoder needs, generously."""
 
 
 class DawnEncodeAudio(io.ComfyNode):
@@ -28,9 +35,7 @@ class DawnEncodeAudio(io.ComfyNode):
                 "audio output is cut to the same length."
             ),
             inputs=[
-                io.AudioEncoder.Input(
-                    "audio_encoder", tooltip="From DAWN Load Audio Encoder, or core's Load Audio Encoder."
-                ),
+                DawnModel.Input("model", tooltip="The model that will speak. dawn-nano hears by itself."),
                 io.Audio.Input("audio", tooltip="The speech, at best without music or noise."),
                 io.Float.Input(
                     "start",
@@ -48,6 +53,12 @@ class DawnEncodeAudio(io.ComfyNode):
                     step=0.04,
                     tooltip="How much of the audio to use, in seconds. 0 means all of it.",
                 ),
+                io.AudioEncoder.Input(
+                    "audio_encoder",
+                    optional=True,
+                    tooltip="Only for the authors' models: HuBERT-large from DAWN Load Audio Encoder, or core's "
+                    "Load Audio Encoder.",
+                ),
             ],
             outputs=[
                 DawnAudio.Output(display_name="speech"),
@@ -57,7 +68,9 @@ class DawnEncodeAudio(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, audio_encoder: Any, audio: dict | None, start: float, duration: float) -> io.NodeOutput:
+    def execute(
+        cls, model: LoadedModel, audio: dict | None, start: float, duration: float, audio_encoder: Any = None
+    ) -> io.NodeOutput:
         waveform, rate = _single_clip(audio)
         waveform = _cut(waveform, rate, start, duration)
         try:
@@ -67,17 +80,32 @@ class DawnEncodeAudio(io.ComfyNode):
         except ValueError as error:
             raise ValueError(f"audio: {error}. Load a sound file with speech in it") from error
 
-        def on_clip(done: int, total: int) -> None:
-            nonlocal progress
-            progress = progress or host.Progress(total)
-            progress.update(done)
-
-        progress = None
         mm.throw_exception_if_processing_interrupted()
-        hidden = hidden_states(audio_encoder, speech, on_clip)
-        features = AudioFeatures(to_video_rate(hidden, frames).to(host.result_device()))
+        features = AudioFeatures(_hear(model, audio_encoder, speech, frames).to(host.result_device()))
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
         return io.NodeOutput(Speech(features, aligned), aligned, frames)
+
+
+def _hear(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -> Tensor:
+    """Speech [T] at 16 kHz → one row of the model's features per frame, [frames, D]."""
+    if model.hears:
+        if audio_encoder is not None:
+            log.info("DAWN: %s hears by itself, the audio encoder is not used", model.config.name)
+        device = host.load([model.patchers["audio_encoder"]], HEARING_BYTES_PER_FRAME * frames)
+        return model.network("audio_encoder").encode(speech.to(device), frames)
+    if audio_encoder is None:
+        raise ValueError(
+            f"audio_encoder: {model.config.name} needs HuBERT-large to hear. Connect DAWN Load Audio Encoder, or "
+            "choose dawn-nano in DAWN Load Model, which hears by itself"
+        )
+    progress = None
+
+    def on_clip(done: int, total: int) -> None:
+        nonlocal progress
+        progress = progress or host.Progress(total)
+        progress.update(done)
+
+    return to_video_rate(hidden_states(audio_encoder, speech, on_clip), frames)
 
 
 def _single_clip(audio: dict | None) -> tuple[Tensor, int]:

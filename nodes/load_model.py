@@ -12,7 +12,7 @@ import torch
 from comfy_api.latest import io
 
 from ..dawn_model.checkpoint import Checkpoint, read_checkpoint
-from ..dawn_model.config import DawnConfig
+from ..dawn_model.config import CompactConfig, DawnConfig
 from ..dawn_model.model import build_networks
 from ..dawn_model.official_checkpoint import read_official
 from ..dawn_model.official_files import find_official
@@ -27,7 +27,7 @@ class LoadedModel:
     """DAWN_MODEL: every network under the host's memory management.
 
     patchers: network name → patcher (names as in dawn_model/model.py)
-    dtype: of the denoiser and the flow autoencoder; the small networks stay in fp32
+    dtype: of the large networks; the small ones stay in fp32
     """
 
     config: DawnConfig
@@ -36,6 +36,11 @@ class LoadedModel:
 
     def network(self, name: str):
         return self.patchers[name].model
+
+    @property
+    def hears(self) -> bool:
+        """Whether the model brings its own speech encoder."""
+        return "audio_encoder" in self.patchers
 
     @property
     def motion_patchers(self) -> list[Any]:
@@ -59,16 +64,18 @@ class DawnLoadModel(io.ComfyNode):
             display_name="DAWN Load Model",
             category=CATEGORY,
             description=(
-                "Loads a DAWN model: one converted .safetensors file, or the authors' own files as downloaded. "
-                "For the latter choose DAWN_128.pth or DAWN_256.pth; the flow autoencoder (LFG) of the same "
+                "Loads a DAWN model. dawn-nano is small, comes with this plugin and needs nothing else. The authors' "
+                "models are better; use one converted .safetensors file, or their own files as downloaded: "
+                "choose DAWN_128.pth or DAWN_256.pth, and the flow autoencoder (LFG) of the same "
                 "resolution and the pose and blink networks (pbnet) are found beside it."
             ),
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=model_folders.model_names(),
-                    tooltip="A file in models/dawn. 128 and 256 are the size of the picture in pixels; "
-                    "256 is sharper and takes four times as long.",
+                    default=model_folders.EMBEDDED,
+                    tooltip="The built-in model, or a file in models/dawn. 128 and 256 are the size of the picture "
+                    "in pixels; 256 is sharper and takes four times as long.",
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -95,10 +102,16 @@ class DawnLoadModel(io.ComfyNode):
         networks = build_networks(checkpoint.config, host.OPERATIONS, device=mm.unet_offload_device())
         patchers = {}
         for name, module in networks.items():
-            network_dtype = torch.float32 if name.startswith("motion") else compute_dtype
+            network_dtype = torch.float32 if _is_small(name, checkpoint.config) else compute_dtype
             patchers[name] = host.adopt(module.to(network_dtype), checkpoint.tensors[name], network_dtype)
         log.info("DAWN: loaded %s (%s) from %s", checkpoint.config.name, compute_dtype, path.name)
         return io.NodeOutput(LoadedModel(checkpoint.config, compute_dtype, patchers))
+
+
+def _is_small(network: str, config: DawnConfig) -> bool:
+    """Networks that gain nothing from half precision."""
+    compact = isinstance(config.denoiser, CompactConfig)
+    return network.startswith("motion") or network == "audio_encoder" or (compact and network == "denoiser")
 
 
 def _is_converted(path: Path) -> bool:

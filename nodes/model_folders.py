@@ -6,11 +6,16 @@ from pathlib import Path
 
 import folder_paths
 
+from ..dawn_model.checkpoint import EMBEDDED_MODEL
+
 FOLDER = "dawn"
 AUDIO_ENCODERS = "audio_encoders"
 EXTENSIONS = {".safetensors", ".sft", ".pth"}
 
-NOTHING_FOUND = "(no model file found)"
+EMBEDDED = "dawn-nano (built in)"
+"""The loader's name for the model that comes with this plugin."""
+
+NOTHING_FOUND = "(no audio encoder found)"
 
 
 def register() -> None:
@@ -20,25 +25,24 @@ def register() -> None:
 
 
 def model_names() -> list[str]:
-    """What the loader offers: converted models and denoisers. The authors' other files are
-    found from the denoiser, so LFG_*.pth is not a choice of its own."""
+    """What the loader offers: the embedded model, converted models and denoisers. The authors' other files
+    are found from the denoiser, so LFG_*.pth is not a choice of its own."""
     names = folder_paths.get_filename_list(FOLDER)
-    offered = [name for name in names if not Path(name).name.upper().startswith("LFG")]
-    return offered or [NOTHING_FOUND]
+    return [EMBEDDED, *(name for name in names if not Path(name).name.upper().startswith("LFG"))]
 
 
 def model_path(name: str) -> Path:
     """Raises ValueError that says where models belong when there is no such file."""
-    folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
-    if name == NOTHING_FOUND:
-        raise ValueError(
-            "model: there is no DAWN model yet. Put DAWN_128.pth (or DAWN_256.pth), LFG_128_1000ep.pth "
-            f"(LFG_256_400ep.pth) and the folder pbnet from the authors' download into {folders}, "
-            "then press R to refresh"
-        )
+    if name == EMBEDDED:
+        return EMBEDDED_MODEL
     path = folder_paths.get_full_path(FOLDER, name)
     if path is None:
-        raise ValueError(f"model: {name} is not in {folders}. Press R to refresh the list of files")
+        folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
+        raise ValueError(
+            f"model: {name} is not there. Put DAWN_128.pth (or DAWN_256.pth), LFG_128_1000ep.pth "
+            f"(LFG_256_400ep.pth) and the folder pbnet from the authors' download, or a converted file, into "
+            f"{folders} and press R to refresh, or choose {EMBEDDED}"
+        )
     return Path(path)
 
 

@@ -105,18 +105,19 @@ class DawnSampleMotion(io.ComfyNode):
             )
         picture, face = portrait.at(config.image_size)
         condition = condition_rows(speech.features.features, pose, face)
-        names = ("denoiser", "autoencoder", "box_encoder")
+        names = [name for name in ("denoiser", "autoencoder", "box_encoder") if name in model.patchers]
         budget = Slices.for_device(model.patchers["denoiser"].load_device).budget
         memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize, budget)
         device = host.load([model.patchers[name] for name in names], memory)
-        denoiser, autoencoder, box_encoder = (model.network(name) for name in names)
+        denoiser, autoencoder = model.network("denoiser"), model.network("autoencoder")
+        box_encoder = model.network("box_encoder") if "box_encoder" in names else None
         features = autoencoder.encode(picture.to(device), model.dtype)
         progress = host.Progress(steps)
 
         def on_step(step: int, total: int, x0: torch.Tensor) -> None:
             preview = None
             if step % PREVIEW_EVERY == 0 or step == total:
-                preview = decode_frame(autoencoder, features, x0, frames // 2, config.denoiser.compact)
+                preview = decode_frame(autoencoder, features, x0, frames // 2, config.denoiser)
             progress.update(step, preview)
 
         noise = latent_noise(

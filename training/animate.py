@@ -72,7 +72,7 @@ class Animator:
         features = autoencoder.encode(picture)
         latents = sample_motion(
             self.networks["denoiser"],
-            denoiser_source(features, face, self.networks["box_encoder"]),
+            denoiser_source(features, face, self.networks.get("box_encoder")),
             condition_rows(audio.features, motion, face),
             latent_noise(FrameNoise(seed, "motion"), len(audio), size, size, torch.zeros(())),
             SamplingOptions(steps=steps),

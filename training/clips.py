@@ -38,7 +38,7 @@ class ClipMaker:
         rgb [2 + F, 128, 128, 3] and cover [2 + F, 128, 128]: uint8; the two sources, then the frames
         flow [2, F, 2, 64, 64] float16: displacement in sides of the picture, per source
         visible [2, F, 64, 64] uint8
-        pose [2, 3], blink [2, 2], box [2, 4]: of the sources, as `FaceState` in the picture
+        pose [2, 3], blink [2, 2], box [2, 4], points [2, 478, 3]: of the sources, as `FaceState` in the picture
         pose_change [2, F, 3], blink_change [2, F, 2]: of the frames, relative to the source
         regions [F, 3, 4]: mouth, left and right eye: centre x, y and radii, in sides of the picture
         mel [4·(F + 16), 40] float16; jaw [F]
@@ -70,6 +70,7 @@ class ClipMaker:
         clip["pose"] = np.stack([state.pose[:3].numpy() for state in states])
         clip["blink"] = np.stack([state.blink.numpy() for state in states])
         clip["box"] = np.stack([state.box.numpy() for state in states]) * (SIZE / DRAWN)
+        clip["points"] = np.stack([_in_picture(state.points.numpy()) for state in states])
         clip["pose_change"] = np.stack(
             [
                 _pose_change(state.pose[:3], turn, turns)
@@ -134,6 +135,13 @@ class ClipMaker:
             low, high = points.min(0), points.max(0)
             regions.append([*(low + high) / 2, *(high - low) / 2])
         return np.array(regions, np.float32)
+
+
+def _in_picture(points: np.ndarray) -> np.ndarray:
+    """Mesh points [478, 3] in pixels of the drawing → in pixels of the picture, float32."""
+    factor = DRAWN // SIZE
+    flat = (points[:, :2] + 0.5) / factor - 0.5
+    return np.concatenate([flat, points[:, 2:] / factor], axis=1).astype(np.float32)
 
 
 def _lit(drawing: Drawing) -> torch.Tensor:

@@ -5,6 +5,7 @@ Axis legend: B clips of a batch, K frames of a window, S picture side (128), C c
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dawn_model.face import canonical_face
+from dawn_model.face_code import assemble, mesh_maps
 from dawn_model.mel_encoder import COLUMNS_PER_FRAME
 
 from .augment import random_hearing, random_look
@@ -23,7 +26,8 @@ _MOUTH_GROWTH, _EYE_GROWTH = (1.6, 2.0), (1.6, 2.2)
 
 @dataclass(frozen=True)
 class Batch:
-    """source [B, 3, S, S] and frames [B, K, 3, S, S] in 0..1; box [B, 4] in pixels of the source;
+    """source [B, 3, S, S] and frames [B, K, 3, S, S] in 0..1 (without `pictures` of the source alone, K = 0);
+    code [B, PORTRAIT_CHANNELS, C, C]: what the denoiser is told about the source;
     flow [B, K, 2, C, C] in sides of the picture; visible [B, K, 1, C, C];
     mouth, eyes [B, K, 1, C, C]: soft ellipses, 0..1;
     mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences; jaw [B, K]
@@ -31,7 +35,7 @@ class Batch:
 
     source: Tensor
     frames: Tensor
-    box: Tensor
+    code: Tensor
     flow: Tensor
     visible: Tensor
     mouth: Tensor
@@ -50,38 +54,42 @@ class ClipStore:
             raise FileNotFoundError(f"no clips in {folder}; make them with python -m training.make_dataset")
         self.clips = [self._load(path, device) for path in paths]
         self.device = torch.device(device)
+        self._maps: dict[tuple[int, int, bool], Tensor] = {}
 
     @staticmethod
     def _load(path: Path, device) -> dict[str, Tensor]:
         with np.load(path) as packed:
-            return {key: torch.from_numpy(packed[key]).to(device) for key in packed.files if key != "kind"}
+            return {key: torch.from_numpy(packed[key]).to(device) for key in packed.files if key not in ("kind", "box")}
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def batch(self, rng: np.random.Generator, clips: int, window: int, augment: bool = True) -> Batch:
+    def batch(
+        self, rng: np.random.Generator, clips: int, window: int, augment: bool = True, pictures: bool = True
+    ) -> Batch:
         """`clips` random windows of `window` contiguous frames; the same for the same generator state."""
         samples = [
-            self.window(int(rng.integers(len(self.clips))), rng, window, augment) for _ in range(clips)
+            self.window(int(rng.integers(len(self.clips))), rng, window, augment, pictures) for _ in range(clips)
         ]
         return Batch(**{key: torch.stack([sample[key] for sample in samples]) for key in samples[0]})
 
-    def window(self, number: int, rng: np.random.Generator, window: int, augment: bool) -> dict[str, Tensor]:
+    def window(
+        self, number: int, rng: np.random.Generator, window: int, augment: bool, pictures: bool = True
+    ) -> dict[str, Tensor]:
         """One sample of a batch, without its first axis."""
         clip = self.clips[number]
         frames = len(clip["jaw"])
         start, side = int(rng.integers(frames - window + 1)), int(rng.integers(len(clip["pose"])))
         shown = slice(start, start + window)
-        pictures = (
-            torch.cat([clip["rgb"][side : side + 1], clip["rgb"][2:][shown]]).movedim(-1, 1).float() / 255
-        )
-        cover = torch.cat([clip["cover"][side : side + 1], clip["cover"][2:][shown]])[:, None].float() / 255
+        drawn = [side, *range(2 + start, 2 + start + window)] if pictures else [side]
+        seen = clip["rgb"][drawn].movedim(-1, 1).float() / 255
+        cover = clip["cover"][drawn][:, None].float() / 255
         columns = slice(COLUMNS_PER_FRAME * start, COLUMNS_PER_FRAME * (start + window + 2 * CONTEXT))
         mel = clip["mel"][columns].float()
         if augment:
-            pictures, mel = random_look(pictures, cover, rng), random_hearing(mel, rng)
+            seen, mel = random_look(seen, cover, rng), random_hearing(mel, rng)
         else:
-            pictures = pictures + 0.6 * (1 - cover)
+            seen = seen + 0.6 * (1 - cover)
         pose = clip["pose_change"][side, shown]
         steer = torch.cat([pose, torch.zeros_like(pose), clip["blink_change"][side, shown]], dim=1).float()
         if augment:
@@ -89,9 +97,8 @@ class ClipStore:
             steer = steer + noise * steer.new_tensor([0.2] * 3 + [0.0] * 3 + [0.008] * 2)
         mouth, eyes = ellipses(clip["regions"][shown], clip["flow"].shape[-1])
         sample = {
-            "source": pictures[0],
-            "frames": pictures[1:],
-            "box": clip["box"][side].float(),
+            "source": seen[0],
+            "frames": seen[1:],
             "flow": clip["flow"][side, shown].float(),
             "visible": clip["visible"][side, shown][:, None].float() / 255,
             "mouth": mouth,
@@ -100,7 +107,25 @@ class ClipStore:
             "steer": steer,
             "jaw": clip["jaw"][shown],
         }
-        return mirrored(sample) if augment and rng.random() < 0.5 else sample
+        pose, blink = torch.cat([clip["pose"][side], torch.zeros(3)]).float(), clip["blink"][side].float()
+        flip = augment and rng.random() < 0.5
+        if flip:
+            sample = mirrored(sample)
+            pose, blink = pose * pose.new_tensor([-1, 1, -1, 1, 1, 1]), blink.flip(0)
+        maps = self._mesh_maps(number, side, flip)
+        sample["code"] = assemble(sample["source"][None], maps[None], pose[None], blink[None])[0]
+        return sample
+
+    def _mesh_maps(self, number: int, side: int, flip: bool) -> Tensor:
+        """Made once per source and kept: they take longer than everything else about a sample."""
+        key = number, side, flip
+        if key not in self._maps:
+            clip = self.clips[number]
+            size, points = clip["rgb"].shape[2], clip["points"][side].float()
+            if flip:
+                points = mirrored_points(points, size)
+            self._maps[key] = mesh_maps(points, clip["flow"].shape[-1], size).half()
+        return self._maps[key].float()
 
 
 def ellipses(regions: Tensor, cells: int) -> tuple[Tensor, Tensor]:
@@ -118,14 +143,26 @@ def ellipses(regions: Tensor, cells: int) -> tuple[Tensor, Tensor]:
 
 
 def mirrored(sample: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Left and right exchanged: pictures, motion, yaw and roll, the two eyes, the box."""
+    """Left and right exchanged: pictures, motion, yaw and roll, the two eyes."""
     sample = dict(sample)
     for key in ("source", "frames", "visible", "mouth", "eyes", "flow"):
         sample[key] = sample[key].flip(-1)
     sample["flow"] = sample["flow"] * sample["flow"].new_tensor([-1, 1])[:, None, None]
     steer = sample["steer"][:, [0, 1, 2, 3, 4, 5, 7, 6]]
     sample["steer"] = steer * steer.new_tensor([-1, 1, -1, 1, 1, 1, 1, 1])
-    left, top, right, bottom = sample["box"].unbind()
-    side = sample["source"].shape[-1]
-    sample["box"] = torch.stack([side - 1 - right, top, side - 1 - left, bottom])
     return sample
+
+
+@functools.cache
+def _opposite() -> Tensor:
+    """For each of the 478 mesh points the one on the other half of the face."""
+    vertices = canonical_face().vertices
+    skin = torch.cdist(vertices * vertices.new_tensor([-1, 1, 1]), vertices).argmin(1)
+    irises = torch.tensor([473, 476, 475, 474, 477, 468, 471, 470, 469, 472])
+    return torch.cat([skin, irises])
+
+
+def mirrored_points(points: Tensor, side: int) -> Tensor:
+    """Mesh points [478, 3] of a picture → of its mirror image."""
+    points = points[_opposite().to(points.device)]
+    return torch.cat([side - 1 - points[:, :1], points[:, 1:]], dim=1)

@@ -10,20 +10,19 @@ from dawn_model.model import build_networks
 
 
 def new_networks(seed: int, config: DawnConfig = DAWN_NANO) -> dict[str, nn.Module]:
-    """All networks with PyTorch's own initialisation; the denoiser's heads begin near zero, so that the
-    first prediction is a still picture. (With everything else zero as well nothing would ever move.)"""
+    """All networks with PyTorch's own initialisation. The denoiser's fields begin small, so that the first
+    prediction is nearly a still picture, and what the conditions ask for directly comes first: a field then
+    learns at once what a degree of yaw does, instead of waiting for the network over time to mean something."""
     torch.manual_seed(seed)
     networks = build_networks(config)
-    denoiser = networks["denoiser"]
     with torch.no_grad():
-        for head in (denoiser.flow_head, denoiser.occlusion_head):
-            head.output.weight.mul_(0.1)
-            head.output.bias.zero_()
-        denoiser.occlusion_head.output.bias.fill_(1.0)  # everything is visible
+        networks["denoiser"].output.weight.mul_(0.1)
+        networks["denoiser"].output.bias.zero_()
+        fields = networks["denoiser"].space.output
+        fields.weight.mul_(0.3)
+        fields.bias.zero_()
         for module in networks.values():
             for name, parameter in module.named_parameters():
                 if name.endswith("query"):
                     nn.init.normal_(parameter, std=0.02)
-                if name.endswith("null_kv"):
-                    nn.init.normal_(parameter, std=0.1)
     return networks

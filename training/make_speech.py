@@ -1,8 +1,9 @@
 """Stage 2: synthetic speech with the time of every phone → `speech.npz`.
 
-Debian's flite says sentences in several voices, rates and pitches. Only what training needs is kept: the
+Debian's flite and espeak-ng say sentences in many voices, rates and pitches, and every utterance is stretched
+once more together with its formants, so that no two speakers are alike. Only what training needs is kept: the
 log energies that `dawn_model.mel_encoder` hears, in half precision (8 kB a second), and the phones. So the
-file is small enough to travel to a machine without flite. Beside it `held_out.npz`: whole waveforms and
+file is small enough to travel to a machine without synthesisers. Beside it `held_out.npz`: whole waveforms and
 phones of sentences and of a voice that training never hears, for evaluation.
 
     python -m training.make_speech --utterances 500
@@ -11,10 +12,10 @@ phones of sentences and of a voice that training never hears, for evaluation.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import re
 import subprocess
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +25,13 @@ import torch
 from dawn_model.audio import to_speech
 from dawn_model.mel_encoder import log_mel
 
+from . import espeak
 from .paths import HELD_OUT_SPEECH, SPEECH, WORK
 from .sentences import HELD_OUT, text
 
 VOICES = ("slt", "rms", "kal16", "kal")
 HELD_OUT_VOICE = "awb"
+_FLITE_SHARE = 0.4
 
 
 def speak(words: str, voice: str, stretch: float = 1.0, pitch: float | None = None):
@@ -52,10 +55,23 @@ def speak(words: str, voice: str, stretch: float = 1.0, pitch: float | None = No
 def utterance(seed: int):
     """A random utterance, the same for the same seed: log energies [T, bands] at 100 Hz, and phones."""
     rng = np.random.default_rng([seed, 2])
-    voice = str(rng.choice(VOICES, p=(0.4, 0.3, 0.2, 0.1)))
-    stretch, pitch = float(rng.uniform(0.8, 1.25)), float(rng.uniform(80, 240))
-    speech, phones = speak(text(rng), voice, stretch, pitch)
-    return log_mel(speech).half().numpy(), phones
+    words = text(rng)
+    if rng.random() < _FLITE_SHARE:
+        voice = str(rng.choice(VOICES, p=(0.4, 0.3, 0.2, 0.1)))
+        speech, phones = speak(words, voice, float(rng.uniform(0.8, 1.25)), float(rng.uniform(80, 240)))
+    else:
+        voice = str(rng.choice(espeak.ACCENTS)), str(rng.choice(espeak.VARIANTS))
+        samples, rate, phones = espeak.speak(words, *voice, int(rng.integers(120, 210)), int(rng.integers(10, 90)))
+        speech = to_speech(torch.from_numpy(samples)[None], rate)
+    return other_throat(speech, phones, float(np.exp(rng.normal(0, 0.08))))
+
+
+def other_throat(speech: torch.Tensor, phones, factor: float):
+    """The utterance played `factor` times as fast, formants and pitch with it: log energies and phones."""
+    length = int(len(speech) / factor)
+    played = np.interp(np.arange(length) * factor, np.arange(len(speech)), speech.numpy()).astype(np.float32)
+    times = [(name, start / factor, end / factor) for name, start, end in phones]
+    return log_mel(torch.from_numpy(played)).half().numpy(), times
 
 
 def held_out() -> dict[str, np.ndarray]:
@@ -74,10 +90,9 @@ def main() -> None:
     parser.add_argument("--utterances", type=int, default=500)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
-    torch.set_num_threads(1)
     WORK.mkdir(parents=True, exist_ok=True)
-    with ThreadPoolExecutor(options.workers) as pool:
-        made = list(pool.map(utterance, range(options.utterances)))
+    with multiprocessing.get_context("spawn").Pool(options.workers, torch.set_num_threads, (1,)) as pool:
+        made = pool.map(utterance, range(options.utterances), chunksize=8)
     names = sorted({phone[0] for _, phones in made for phone in phones})
     np.savez_compressed(
         SPEECH,

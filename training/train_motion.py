@@ -1,4 +1,4 @@
-"""Stage 5: the denoiser and the speech encoder learn how picture, speech, pose and blink move a face.
+"""Stage 5: the denoiser and the speech encoder learn how portrait, speech, pose and blink move a face.
 
 The exact flow and visibility of the renders are the clean latents; the network sees them under noise and
 predicts them. Lips and lids move little and rarely, so their cells count more, and the *differences* of the
@@ -17,23 +17,38 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dawn_model.box_encoder import box_mask
 from dawn_model.compact_denoiser import departure_latents
 from dawn_model.mel_encoder import COLUMNS_PER_FRAME
 from dawn_model.schedule import cosine_schedule
 
 from .dataset import Batch, ClipStore
+from .hearing import Speeches
 from .initial import new_networks
 from .paths import CLIPS, WORK
 from .progress import Progress
 from .scenario import CONTEXT
-from .train_picture import CHECKPOINT as PICTURE
-from .train_picture import load_autoencoder, sharpness
+from .train_picture import sharpness
+from .visemes import UNITS
 
 CHECKPOINT = WORK / "motion.pt"
-_SOFT = 0.01
-"""Errors below this (an eighth of a pixel) are judged by their square."""
-_REGION_WEIGHT, _DIFFERENCE_WEIGHT, _HIDDEN_WEIGHT = 10.0, 4.0, 0.15
+_SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.02, 0.04
+"""Errors below this are judged by their square (0.01 is a quarter of a pixel): of everything, in mouth and eyes,
+and of differences between neighbours there. Judged by its size, an uncertain motion would rather not happen."""
+_HIDDEN_WEIGHT = 0.15
+_WEIGHTS = {
+    "flow": 2.0,
+    "visible": 0.5,
+    "mouth": 2.0,
+    "mouth_seen": 0.15,
+    "mouth_shape": 15.0,
+    "eyes": 0.7,
+    "eyes_seen": 0.15,
+    "eyes_shape": 6.0,
+}
+_UNITS_WEIGHT, _SPEECHES = 0.1, 12
+"""Of the error of the face units that a linear layer reads from the speech features, and on how many stretches of
+speech without pictures. The layer is not shipped; it tells the speech encoder from the first step on what mouths
+are, in more voices than could be rendered."""
 _PURE_NOISE, _FROM = 0.4, 600
 """Share of the samples that begin from noise alone, at a timestep of at least `_FROM`: that is how samplers
 begin, whatever the number of steps."""
@@ -44,15 +59,6 @@ def condition_of(batch: Batch, audio_encoder: nn.Module) -> Tensor:
     """[B, K, features + 8]; the sound before and after the window is heard and cut away."""
     heard = audio_encoder(batch.mel)[:, CONTEXT:-CONTEXT]
     return torch.cat([heard, batch.steer], dim=-1)
-
-
-def source_of(batch: Batch, autoencoder: nn.Module, box_encoder: nn.Module) -> Tensor:
-    """What the denoiser sees of the portraits, [B, features + box, C, C]."""
-    with torch.no_grad():
-        features = autoencoder.encode(batch.source).deepest
-    side = batch.source.shape[-1]
-    mask = torch.cat([box_mask(box, side, side, side) for box in batch.box])
-    return torch.cat([features, box_encoder(mask.to(features))], dim=1)
 
 
 def noisy(clean: Tensor, alphas: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -67,24 +73,33 @@ def noisy(clean: Tensor, alphas: Tensor, rng: np.random.Generator) -> tuple[Tens
     return signal.sqrt() * clean + (1 - signal).sqrt() * noise, timestep.to(clean.device)
 
 
-def soft_error(difference: Tensor) -> Tensor:
-    return (difference.square() + _SOFT**2).sqrt() - _SOFT
+def soft_error(difference: Tensor, soft: float = _SOFT) -> Tensor:
+    return (difference.square() + soft**2).sqrt() - soft
 
 
 def motion_loss(predicted: Tensor, clean: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    """All latents [B, 3, K, C, C]. Returns the loss and its parts."""
-    channels_first = [part.transpose(1, 2) for part in (batch.visible, batch.mouth, batch.eyes)]
-    visible, mouth, eyes = channels_first  # [B, 1, K, C, C]
-    region = mouth + eyes
+    """All latents [B, 3, K, C, C]. Returns the loss and its parts.
+
+    Mouth and eyes have terms of their own, each the mean over its region, so that they count whatever share of
+    the picture they take.
+    """
+    visible, mouth, eyes = (part.transpose(1, 2) for part in (batch.visible, batch.mouth, batch.eyes))
     trust = _HIDDEN_WEIGHT + (1 - _HIDDEN_WEIGHT) * visible
     error = predicted - clean
-    flow = (soft_error(error[:, :2]) * trust * (1 + _REGION_WEIGHT * region)).mean()
-    seen = (soft_error(error[:, 2:]) * (1 + _REGION_WEIGHT * region)).mean()
-    across, down = sharpness(error[:, :2])
-    local = (region * trust)[..., 1:], (region * trust)[..., 1:, :]
-    difference = (soft_error(across) * local[0]).mean() + (soft_error(down) * local[1]).mean()
-    total = flow + 0.5 * seen + _DIFFERENCE_WEIGHT * _REGION_WEIGHT * difference
-    return total, {"flow": flow, "visible": seen, "difference": difference}
+    everywhere = soft_error(error[:, :2]).mean(1, keepdim=True)
+    off = soft_error(error[:, :2], _SOFT_REGION).mean(1, keepdim=True)
+    unseen = soft_error(error[:, 2:])
+    across, down = (soft_error(part, _SOFT_SHAPE).mean(1, keepdim=True) for part in sharpness(error[:, :2]))
+    parts = {"flow": (everywhere * trust).mean(), "visible": unseen.mean()}
+    for name, mask in (("mouth", mouth), ("eyes", eyes)):
+        weight = mask * trust
+        parts[name] = (off * weight).sum() / mask.sum()
+        parts[name + "_seen"] = (unseen * mask).sum() / mask.sum()
+        parts[name + "_shape"] = (
+            (across * weight[..., 1:]).sum() + (down * weight[..., 1:, :]).sum()
+        ) / mask.sum()
+    total = sum(_WEIGHTS[name] * part for name, part in parts.items())
+    return total, {name: parts[name] for name in ("flow", "visible", "mouth", "eyes", "mouth_shape", "eyes_shape")}
 
 
 def lip_opening(flow: Tensor, mouth: Tensor) -> Tensor:
@@ -96,7 +111,7 @@ def lip_opening(flow: Tensor, mouth: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validate(networks: nn.ModuleDict, autoencoder: nn.Module, store: ClipStore, flow_range: float) -> str:
+def validate(networks: nn.ModuleDict, store: ClipStore, flow_range: float) -> str:
     """One step from noise on unseen clips: correlation and range of lip opening, end-point errors in pixels
     of 128 against those of standing still."""
     rng, truth, found, errors = np.random.default_rng(0), [], [], []
@@ -104,10 +119,9 @@ def validate(networks: nn.ModuleDict, autoencoder: nn.Module, store: ClipStore, 
     torch_state = torch.get_rng_state()
     torch.manual_seed(0)
     for _ in range(8):
-        batch = store.batch(rng, 2, 24, augment=False)
+        batch = store.batch(rng, 2, 24, augment=False, pictures=False)
         clean = departure_latents(batch.flow, batch.visible, flow_range).transpose(1, 2)
-        source = source_of(batch, autoencoder, networks["box_encoder"])
-        clip = networks["denoiser"].prepare(source, condition_of(batch, networks["audio_encoder"]))
+        clip = networks["denoiser"].prepare(batch.code, condition_of(batch, networks["audio_encoder"]))
         timestep = torch.full((2,), 952, device=device)
         predicted = networks["denoiser"](torch.randn_like(clean), timestep, clip)
         truth.append(lip_opening(clean, batch.mouth))
@@ -137,40 +151,41 @@ def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
     held_out = ClipStore(options.validation, options.device) if options.validation else None
     made = new_networks(options.seed)
-    autoencoder = made["autoencoder"].to(options.device).requires_grad_(False)
-    load_autoencoder(autoencoder, options.picture)
-    networks = nn.ModuleDict({name: made[name] for name in ("denoiser", "audio_encoder", "box_encoder")})
+    networks = nn.ModuleDict({name: made[name] for name in ("denoiser", "audio_encoder")})
+    networks["units"] = nn.Linear(made["denoiser"].config.audio_dim, len(UNITS))
     progress = Progress(
         networks.to(options.device), options.out, options.minutes, options.rate, options.steps
     )
-    compact = made["denoiser"].config.compact
-    alphas = cosine_schedule(made["denoiser"].config.train_timesteps).alphas_cumprod
-    rng = np.random.default_rng([options.seed, progress.step])
+    config = made["denoiser"].config
+    alphas = cosine_schedule(config.train_timesteps).alphas_cumprod
+    speeches, rng = Speeches(options.device), np.random.default_rng([options.seed, progress.step])
     torch.manual_seed(options.seed + progress.step)
     print(
         f"{len(store)} clips of {store.clips[0]['mel'].shape[0] / COLUMNS_PER_FRAME / 25:.1f} s", flush=True
     )
     half = {"device_type": store.device.type, "dtype": torch.bfloat16, "enabled": options.bfloat16}
     while progress.unfinished:
-        batch = store.batch(rng, options.batch, options.window, augment=not options.plain)
-        clean = departure_latents(batch.flow, batch.visible, compact.flow_range).transpose(1, 2)
+        batch = store.batch(
+            rng, options.batch, options.window, augment=not options.plain, pictures=False
+        )
+        clean = departure_latents(batch.flow, batch.visible, config.flow_range).transpose(1, 2)
         x, timestep = noisy(clean, alphas, rng)
         with torch.autocast(**half):
             condition = condition_of(batch, networks["audio_encoder"])
             guided = torch.from_numpy(rng.random(len(condition)) >= _UNGUIDED).to(condition)
-            source = source_of(batch, autoencoder, networks["box_encoder"])
-            clip = networks["denoiser"].prepare(source, condition * guided[:, None, None])
+            clip = networks["denoiser"].prepare(batch.code, condition * guided[:, None, None])
             predicted = networks["denoiser"](x, timestep, clip)
         loss, parts = motion_loss(predicted.float(), clean, batch)
+        heard, meant = speeches.batch(rng, _SPEECHES, options.window)
+        read = networks["units"](networks["audio_encoder"](heard)[:, CONTEXT:-CONTEXT])
+        parts["units"] = (read - meant).square().mean() / meant.square().mean()
+        loss = loss + _UNITS_WEIGHT * parts["units"]
         progress.update(loss, **parts)
         progress.report(50)
         if progress.step % options.every == 0:
             progress.save()
             if held_out:
-                print(
-                    f"  validation {validate(progress.average, autoencoder, held_out, compact.flow_range)}",
-                    flush=True,
-                )
+                print(f"  validation {validate(progress.average, held_out, config.flow_range)}", flush=True)
     progress.save()
     return progress
 
@@ -180,17 +195,16 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=18)
     parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--window", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--window", type=int, default=24)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--every", type=int, default=500, help="steps between checkpoints and validations")
+    parser.add_argument("--every", type=int, default=250, help="steps between checkpoints and validations")
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--plain", action="store_true", help="no augmentation, for overfitting trials")
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
     parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--validation", type=Path, help="folder of unseen clips")
-    parser.add_argument("--picture", type=Path, default=PICTURE)
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 

@@ -47,7 +47,10 @@ def head(comfy, given, astronaut) -> Iterator[Prompt]:
         },
         "speech": {
             "class_type": "DawnEncodeAudio",
-            "inputs": {"audio_encoder": ["encoder", 0], "audio": ["sound", 0], "start": 0.0, "duration": 0.0},
+            "inputs": {
+                "model": ["model", 0], "audio": ["sound", 0], "start": 0.0, "duration": 0.0,
+                "audio_encoder": ["encoder", 0],
+            },
         },
         "pose": {
             "class_type": "DawnGeneratePoseBlink",

@@ -6,6 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dawn_model import compact_denoiser
+from dawn_model.attention import temporal_band
 from dawn_model.compact_denoiser import (
     CompactDenoiser,
     departure_latents,
@@ -13,24 +15,35 @@ from dawn_model.compact_denoiser import (
     predicted_noise,
     still_grid,
 )
-from dawn_model.config import DAWN_NANO, DawnConfig, DenoiserConfig
+from dawn_model.config import DAWN_NANO, DawnConfig
+from dawn_model.face_code import CHANNELS as PORTRAIT_CHANNELS
 from dawn_model.layers import ClipGroupNorm, normalise_and_activate
 from dawn_model.pipeline import SamplingOptions, sample_motion
 from dawn_model.sampler import ddim_sample
 from dawn_model.schedule import cosine_schedule
 from dawn_model.warping import warp
 
-SMALL = dataclasses.replace(DAWN_NANO.denoiser, base_width=8, multipliers=(1, 2), feature_channels=6)
+SMALL = dataclasses.replace(
+    DAWN_NANO.denoiser, spatial_widths=(8, 16), width=32, layers=2, head_fields=3, face_fields=4
+)
 
 
-def clip_of(denoiser, frames=3, clips=1, size=16):
-    config = denoiser.config
-    source = torch.randn(clips, config.feature_channels + config.box_channels, size, size)
-    return denoiser.prepare(source, torch.randn(clips, frames, config.condition_dim))
+def clip_of(denoiser, frames=3, clips=1, size=16, window=None):
+    source = torch.randn(clips, PORTRAIT_CHANNELS, size, size)
+    return denoiser.prepare(source, torch.randn(clips, frames, denoiser.config.condition_dim), window)
+
+
+def first_frames(clip, frames, denoiser):
+    """The same clip, had it ended earlier."""
+    told, asked = clip.told[:, :frames], clip.asked[:, :frames]
+    band = temporal_band(denoiser.temporal_bias, frames, SMALL.window, SMALL.head_dim, told.device, told.dtype)
+    return dataclasses.replace(clip, told=told, asked=asked, band=band)
 
 
 def test_config_survives_json():
     assert DawnConfig.from_json(DAWN_NANO.to_json()) == DAWN_NANO
+    authors = DawnConfig()
+    assert DawnConfig.from_json(authors.to_json()) == authors
 
 
 @torch.inference_mode(False)
@@ -38,16 +51,56 @@ def test_config_survives_json():
 def test_shapes_and_gradients_reach_every_parameter():
     torch.manual_seed(0)
     denoiser = CompactDenoiser(SMALL)
-    with torch.no_grad():
-        for name, parameter in denoiser.named_parameters():
-            if name.endswith("null_kv"):
-                parameter.normal_()
     x = torch.randn(2, 3, 3, 16, 16)
     clean = denoiser(x, torch.tensor([500, 20]), clip_of(denoiser, clips=2))
     assert clean.shape == x.shape
     clean.square().mean().backward()
     without = [name for name, p in denoiser.named_parameters() if p.grad is None or not p.grad.any()]
     assert not without
+
+
+def test_clips_of_a_batch_do_not_mix():
+    torch.manual_seed(0)
+    denoiser = CompactDenoiser(SMALL)
+    source, condition = torch.randn(2, PORTRAIT_CHANNELS, 16, 16), torch.randn(2, 5, SMALL.condition_dim)
+    x, timestep = torch.randn(2, 3, 5, 16, 16), torch.tensor([700, 90])
+    both = denoiser(x, timestep, denoiser.prepare(source, condition))
+    for i in range(2):
+        part = slice(i, i + 1)
+        alone = denoiser(x[part], timestep[part], denoiser.prepare(source[part], condition[part]))
+        assert torch.allclose(both[part], alone, atol=1e-4)
+
+
+def test_composing_by_portions_is_exact(monkeypatch):
+    torch.manual_seed(0)
+    denoiser = CompactDenoiser(SMALL)
+    x, clip = torch.randn(1, 3, 7, 16, 16), clip_of(denoiser, frames=7)
+    whole = denoiser(x, torch.tensor([500]), clip)
+    monkeypatch.setattr(compact_denoiser, "_FRAMES_AT_ONCE", 3)
+    assert torch.allclose(denoiser(x, torch.tensor([500]), clip), whole, atol=1e-5)
+
+
+def test_frames_do_not_depend_on_a_far_future():
+    """Nothing but the windows of convolution and attention couples frames."""
+    torch.manual_seed(0)
+    denoiser = CompactDenoiser(SMALL)
+    reach = SMALL.layers * (SMALL.window + 4)
+    x, clip = torch.randn(1, 3, reach + 20, 16, 16), clip_of(denoiser, frames=reach + 20)
+    whole = denoiser(x, torch.tensor([300]), clip)
+    cut = denoiser(x[:, :, : reach + 5], torch.tensor([300]), first_frames(clip, reach + 5, denoiser))
+    assert torch.allclose(whole[:, :, :5], cut[:, :, :5], atol=1e-5)
+    assert not torch.allclose(whole[:, :, reach : reach + 5], cut[:, :, reach:], atol=1e-5)
+
+
+def test_the_face_moves_on_the_head():
+    """A head field that shifts everything by four cells takes what the face does along."""
+    denoiser = CompactDenoiser(dataclasses.replace(SMALL, head_fields=1, face_fields=1))
+    fields = torch.zeros(1, 2, 3, 16, 16)
+    fields[0, 0, 0] = 4 * 2 / 16 / SMALL.flow_range
+    fields[0, 1, 1, 6, 9] = 0.3
+    moved = denoiser.compose(torch.ones(1, 1, 2), fields)[0, :, 0]
+    assert torch.allclose(moved[0], fields[0, 0, 0])
+    assert moved[1].flatten().argmax() == 6 * 16 + 5 and torch.isclose(moved[1].max(), torch.tensor(0.3))
 
 
 @torch.inference_mode(False)
@@ -67,31 +120,12 @@ def test_clip_norm_has_the_gradients_of_a_group_norm():
     assert torch.allclose(mine, reference, atol=1e-5)
 
 
-def test_patch_of_a_cell_stays_where_it_is():
-    """Heads that copy their input's patches put every cell back in its place."""
+def test_refuses_sizes_and_conditions():
     denoiser = CompactDenoiser(SMALL)
-    x = torch.arange(3 * 16 * 16.0).reshape(1, 3, 1, 16, 16)
-    seen = {}
-
-    def remember(patches, *_):
-        seen["patches"] = patches
-        return patches
-
-    forward = CompactDenoiser.__mro__[1].forward
-    try:
-        CompactDenoiser.__mro__[1].forward = lambda self, *inputs: remember(*inputs)
-        assert torch.equal(denoiser(x, torch.tensor([1]), None), x)
-    finally:
-        CompactDenoiser.__mro__[1].forward = forward
-    assert seen["patches"].shape == (1, 12, 1, 8, 8)
-
-
-def test_refuses_sizes_and_configurations():
-    denoiser = CompactDenoiser(SMALL)
-    with pytest.raises(ValueError, match="multiples of 4"):
-        clip_of(denoiser, size=18)
-    with pytest.raises(ValueError, match="compact"):
-        CompactDenoiser(DenoiserConfig())
+    with pytest.raises(ValueError, match="multiples of 2"):
+        clip_of(denoiser, size=17)
+    with pytest.raises(ValueError, match="takes 72"):
+        denoiser.prepare(torch.randn(1, PORTRAIT_CHANNELS, 16, 16), torch.randn(1, 3, 71))
 
 
 def test_sampler_returns_what_a_perfect_network_predicts():
@@ -121,7 +155,7 @@ def test_departure_is_its_own_inverse():
 def test_sampling_through_the_pipeline():
     torch.manual_seed(0)
     denoiser = CompactDenoiser(SMALL)
-    source = torch.randn(1, SMALL.feature_channels + SMALL.box_channels, 16, 16)
+    source = torch.randn(1, PORTRAIT_CHANNELS, 16, 16)
     latents = sample_motion(
         denoiser,
         source,

@@ -118,6 +118,7 @@ def synthetic_clip(path, frames=10):
         pose=np.zeros((2, 3), np.float32),
         blink=np.zeros((2, 2), np.float32),
         box=np.full((2, 4), 40, np.float32),
+        points=rng.uniform(20, 100, (2, 478, 3)).astype(np.float32),
         pose_change=rng.normal(0, 5, (2, frames, 3)).astype(np.float32),
         blink_change=rng.normal(0, 0.1, (2, frames, 2)).astype(np.float32),
         regions=np.full((frames, 3, 4), 0.3, np.float32),
@@ -141,7 +142,7 @@ def test_batches_repeat_with_their_seed(tmp_path):
 def test_export_is_read_back(tmp_path):
     networks = new_networks(0)
     paths = []
-    for names in (["autoencoder"], ["denoiser", "audio_encoder", "box_encoder"], ["motion.0"]):
+    for names in (["autoencoder"], ["denoiser", "audio_encoder"], ["motion.0"]):
         chosen = torch.nn.ModuleDict({name.split(".")[0]: networks[name] for name in names})
         paths.append(tmp_path / f"{names[0]}.pt")
         Progress(chosen, paths[-1], 1, 1e-3).save()
@@ -150,8 +151,8 @@ def test_export_is_read_back(tmp_path):
     checkpoint = read_checkpoint(tmp_path / "model.safetensors")
     assert checkpoint.config == DAWN_NANO
     loaded = load_networks(checkpoint, dtype=torch.float32)
-    weight = loaded["denoiser"].input.weight
-    assert torch.allclose(weight, networks["denoiser"].input.weight, atol=1e-3)
+    weight = loaded["denoiser"].output.weight
+    assert torch.allclose(weight, networks["denoiser"].output.weight, atol=1e-3)
 
 
 def test_synchrony_prefers_the_own_sound():
