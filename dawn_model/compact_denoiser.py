@@ -140,6 +140,7 @@ class CompactDenoiser(nn.Module):
         factory = {"dtype": dtype, "device": device}
         width, steering = config.width, config.pose_dim + config.blink_dim
         self.space = MotionFields(config, operations, **factory)
+        self.speak = operations.Linear(config.audio_dim, config.shapes, **factory)
         self.ask = operations.Linear(config.condition_dim, config.fields, **factory)
         self.hear = operations.Linear(config.audio_dim, width, **factory)
         self.summary = operations.Linear(config.spatial_widths[-1], width, **factory)
@@ -152,12 +153,16 @@ class CompactDenoiser(nn.Module):
         self.norm = ChannelNorm(width, **factory)
         self.output = operations.Linear(width, config.fields, **factory)
 
-    def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> CompactClip:
+    def prepare(
+        self, source: Tensor, condition: Tensor, window: int | None = None, spoken: Tensor | None = None
+    ) -> CompactClip:
         """Compute once what stays the same over all sampling steps.
 
         source     [B, PORTRAIT_CHANNELS, h, w]: from `face_code`
         condition  [B, F, audio + pose + blink]
         window     ± frames of temporal attention, the configuration's unless given
+        spoken     [B, F, shapes]: mouth shapes instead of those read from the speech; for training, where they
+                   are known and the fields need not wait for the speech encoder
 
         Raises ValueError when a size does not fit the configuration.
         """
@@ -173,7 +178,9 @@ class CompactDenoiser(nn.Module):
         fields, summary = self.space(source)
         audio, steering = condition.split([config.audio_dim, condition.shape[-1] - config.audio_dim], dim=-1)
         steering = steering * torch.tensor(config.condition_scale).to(steering)
+        spoken = self.speak(audio) if spoken is None else spoken
         asked = self.ask(torch.cat([audio, steering], dim=-1))
+        asked = asked + F.pad(spoken, (config.head_fields, config.face_fields - config.shapes))
         steering = torch.cat([steering, summary[:, None].expand(-1, frames, -1)], dim=-1)
         told = self.hear(audio) + self.summary(summary)[:, None] + self.steer2(F.silu(self.steer1(steering)))
         window = config.window if window is None else window

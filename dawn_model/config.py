@@ -47,6 +47,7 @@ class CompactConfig:
     """The denoiser of the embedded model (`compact_denoiser.py`).
 
     head_fields, face_fields: how many motion fields a portrait gets for the turning head and for the face on it
+    shapes: how many of the face's fields are mouth shapes that are read from the speech
     spatial_widths: channels of the network over space at full, half, quarter … size
     width, layers: of the network over time
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
@@ -56,6 +57,7 @@ class CompactConfig:
 
     head_fields: int = 12
     face_fields: int = 28
+    shapes: int = 15
     spatial_widths: tuple[int, ...] = (24, 40, 64, 96)
     width: int = 128
     layers: int = 3

@@ -1,7 +1,7 @@
 """What scripts/demo.sh runs in its environment: one talking head through a real, headless ComfyUI.
 
-All that it writes lies in .dawn/: ComfyUI's own folders, the models (unless `--models` names a folder with
-real ones) and the result.
+The embedded model speaks, or the authors' when `--models` names a folder with their weights. All that it writes
+lies in .dawn/: ComfyUI's own folders and the result.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -21,25 +20,10 @@ from queue_workflow import WorkflowError, run_workflow
 from queue_workflow import make_parser as queue_workflow_parser
 
 ROOT = Path(__file__).resolve().parents[1]
-WORKFLOW = ROOT / "workflows" / "api" / "dawn_talking_head.json"
+WORKFLOWS = ROOT / "workflows" / "api"
+EMBEDDED, AUTHORS = WORKFLOWS / "dawn_talking_head.json", WORKFLOWS / "dawn_authors_models.json"
 WORK = ROOT / ".dawn"
 BASE = WORK / "demo"
-
-
-def make_models(models: Path) -> None:
-    """Write weights that mean nothing in the authors' own file formats, unless they are there."""
-    done = models / "weights-are-meaningless"
-    if not done.exists():
-        print("No model was named: making one of full size with meaningless weights (a minute)", flush=True)
-        subprocess.run(
-            [sys.executable, str(ROOT / "scripts" / "make_recipe_models.py"), str(models)], check=True
-        )
-        done.touch()
-    print(
-        "\n  NOTE: these weights are not trained. Everything runs as with the real ones, but the picture is\n"
-        "  MEANINGLESS. Give the folder with the real files (see README) with --models.\n",
-        flush=True,
-    )
 
 
 def use_models(models: Path) -> list[str]:
@@ -74,7 +58,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--audio", type=Path, default=ROOT / "examples/speech/sense_and_sensibility.wav")
     parser.add_argument("--output", type=Path, default=WORK / "output", help="default: .dawn/output")
     parser.add_argument(
-        "--models", type=Path, help="a models folder with real weights in dawn/ and audio_encoders/"
+        "--models",
+        type=Path,
+        help="a models folder with the authors' weights in dawn/ and HuBERT in audio_encoders/; name other files than "
+        f"{AUTHORS.name} does with --set",
     )
     parser.add_argument("--set", action="append", default=[], metavar="NODE.input=value")
     return parser.parse_args()
@@ -84,10 +71,8 @@ def run(arguments: argparse.Namespace) -> Path:
     server_arguments = [] if torch.accelerator.is_available() else ["--cpu"]
     if arguments.models:
         server_arguments += use_models(arguments.models)
-    else:
-        make_models(BASE / "models")
     job = [
-        str(WORKFLOW),
+        str(AUTHORS if arguments.models else EMBEDDED),
         *("--image", str(arguments.image), "--audio", str(arguments.audio)),
         *("--output", str(arguments.output)),
         *(part for assignment in arguments.set for part in ("--set", assignment)),
@@ -108,7 +93,7 @@ def main() -> int:
     try:
         video = run(parse_arguments())
         description = check_video(video)
-    except (WorkflowError, ComfyServerError, subprocess.CalledProcessError) as error:
+    except (WorkflowError, ComfyServerError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""Makes `dawn_model` importable without putting the repository on `sys.path`.
+"""Makes `dawn_model` and `training` importable without putting the repository on `sys.path`.
 
 On `sys.path` our `nodes/` package and ComfyUI's `nodes.py` would hide each other.
 """
@@ -31,7 +31,8 @@ def _register_package(name: str) -> None:
 
 
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
-_register_package("dawn_model")
+for package in ("dawn_model", "training"):
+    _register_package(package)
 sys.path.append(str(ROOT / "scripts"))
 
 

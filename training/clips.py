@@ -41,7 +41,7 @@ class ClipMaker:
         pose [2, 3], blink [2, 2], box [2, 4], points [2, 478, 3]: of the sources, as `FaceState` in the picture
         pose_change [2, F, 3], blink_change [2, F, 2]: of the frames, relative to the source
         regions [F, 3, 4]: mouth, left and right eye: centre x, y and radii, in sides of the picture
-        mel [4·(F + 16), 40] float16; jaw [F]
+        mel [4·(F + 16), 40] float16; jaw [F]; spoken [F, units]: weights of the face units of speech alone
         """
         rng = np.random.default_rng([seed, 1])
         person = random_person(self.mesh, rng)
@@ -78,11 +78,12 @@ class ClipMaker:
             ]
         )
         clip["blink_change"] = np.stack([ratios - ratio for ratio in shown]).astype(np.float32)
-        motion = [[flow_between(person.triangles, s, d, CELLS) for d in drawings] for s, _ in sources]
+        motion = [[flow_between(person, s, d, CELLS) for d in drawings] for s, _ in sources]
         clip["flow"] = np.array([[flow for flow, _ in row] for row in motion], np.float16)
         clip["visible"] = np.array([[v * 255 for _, v in row] for row in motion]).astype(np.uint8)
         clip["regions"] = np.stack([self._regions(drawing) for drawing in drawings])
         clip["mel"], clip["jaw"] = scenario.mel, scenario.jaw.astype(np.float32)
+        clip["spoken"] = scenario.spoken
         clip["kind"] = np.array(scenario.kind)
         return clip
 

@@ -30,7 +30,8 @@ class Batch:
     code [B, PORTRAIT_CHANNELS, C, C]: what the denoiser is told about the source;
     flow [B, K, 2, C, C] in sides of the picture; visible [B, K, 1, C, C];
     mouth, eyes [B, K, 1, C, C]: soft ellipses, 0..1;
-    mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences; jaw [B, K]
+    mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences; jaw [B, K];
+    spoken [B, K, units]: weights of the face units of speech
     """
 
     source: Tensor
@@ -43,6 +44,7 @@ class Batch:
     mel: Tensor
     steer: Tensor
     jaw: Tensor
+    spoken: Tensor
 
 
 class ClipStore:
@@ -106,6 +108,7 @@ class ClipStore:
             "mel": mel,
             "steer": steer,
             "jaw": clip["jaw"][shown],
+            "spoken": clip["spoken"][shown],
         }
         pose, blink = torch.cat([clip["pose"][side], torch.zeros(3)]).float(), clip["blink"][side].float()
         flip = augment and rng.random() < 0.5

@@ -20,16 +20,12 @@ MOST_BYTES = 12 * 10**6
 _NETWORK_OF = {"motion": "motion.0"}
 """Names that cannot be names of PyTorch modules because of their dot."""
 
-_TRAINING_ONLY = {"units"}
-
 
 def averaged(path: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """Network name → half-precision state dict, of a checkpoint of `progress.py`; only what is shipped."""
+    """Network name → half-precision state dict, of a checkpoint of `progress.py`."""
     networks: dict[str, dict[str, torch.Tensor]] = {}
     for key, value in torch.load(path, map_location="cpu", weights_only=True)["average"].items():
         network, _, name = key.partition(".")
-        if network in _TRAINING_ONLY:
-            continue
         networks.setdefault(_NETWORK_OF.get(network, network), {})[name] = value.half()
     return networks
 

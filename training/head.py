@@ -40,6 +40,9 @@ class HeadMesh:
         self.units = dict(
             zip(packed["units_names"].tolist(), packed["units"].astype(np.float32), strict=True)
         )
+        mouth = np.isin(self.group, ("helper-upper-teeth", "helper-lower-teeth", "helper-tongue"))
+        mouth |= self.inside_mouth.mean(1) > 0.5
+        self.surfaces = mouth + 2 * np.isin(self.group, ("helper-l-eye", "helper-r-eye"))
         self.eye_vertices = [np.unique(self.triangles[self.group == f"helper-{e}-eye"]) for e in "lr"]
         self.lip_vertices = np.unique(self.triangles[(self.lips.mean(1) > 0.5) & (self.group == "body")])
 
@@ -51,6 +54,7 @@ class HeadMesh:
 @dataclass(frozen=True)
 class Person:
     """vertices [N, 3] at rest; colours [T, 3, 3] per triangle corner; triangles: those that are worn;
+    surfaces [T]: skin and hair 0, inside of the mouth 1, eyeballs 2;
     neck [3]: what the head turns about; turning [N, 1]: how much of a head turn each vertex follows;
     light [3]: where it comes from; gloss: strength of the highlights; ambient: light from everywhere.
     """
@@ -58,6 +62,7 @@ class Person:
     vertices: np.ndarray
     colours: np.ndarray
     triangles: np.ndarray
+    surfaces: np.ndarray
     neck: np.ndarray
     centre: np.ndarray
     turning: np.ndarray
@@ -78,6 +83,7 @@ def random_person(mesh: HeadMesh, rng: np.random.Generator) -> Person:
         vertices=vertices.astype(np.float32),
         colours=colours[worn].clip(0, 1).astype(np.float32),
         triangles=mesh.triangles[worn],
+        surfaces=mesh.surfaces[worn],
         neck=neck,
         centre=eyes + np.array([0, -0.25, -0.6]),
         turning=np.clip(above / 0.55, 0, 1)[:, None].astype(np.float32),

@@ -114,11 +114,12 @@ def shrink(pixels: np.ndarray, factor: int) -> np.ndarray:
     return pixels.reshape(size, factor, size, factor, *pixels.shape[2:]).mean((1, 3))
 
 
-def flow_between(triangles: np.ndarray, source: Drawing, target: Drawing, cells: int):
+def flow_between(person: Person, source: Drawing, target: Drawing, cells: int):
     """For every cell of the target: how far away it was in the source, and whether it could be seen there.
 
     Returns the displacement [2, cells, cells] in sides of the picture (x, then y; zero for background), and
-    visibility [cells, cells] in 0..1, averaged over four points of each cell.
+    visibility [cells, cells] in 0..1, averaged over four points of each cell. Teeth are millimetres behind the
+    lips and the eyes behind the lids, so depth alone does not tell: what was seen there must be of the same kind.
     """
     size = target.seen.shape[0]
     step = size // cells
@@ -129,12 +130,14 @@ def flow_between(triangles: np.ndarray, source: Drawing, target: Drawing, cells:
         rows, columns = np.meshgrid(middle + dy, middle + dx, indexing="ij")
         seen = target.seen[rows, columns]
         covered = seen >= 0
-        corners = source.points[triangles[seen[covered]]]
+        corners = source.points[person.triangles[seen[covered]]]
         origin = (corners * target.weights[rows, columns][covered][:, :, None]).sum(1)
         nearest = np.clip(np.round(origin[:, :2]).astype(int), 0, size - 1)
         inside = ((origin[:, :2] >= 0) & (origin[:, :2] <= size - 1)).all(1)
         unhidden = origin[:, 2] > source.depth[nearest[:, 1], nearest[:, 0]] - _SAME_SURFACE
-        visible[covered] += 0.25 * (inside & unhidden)
+        there = source.seen[nearest[:, 1], nearest[:, 0]]
+        alike = person.surfaces[there] == person.surfaces[seen[covered]]
+        visible[covered] += 0.25 * (inside & unhidden & alike)
         visible[~covered] += 0.25 * (source.seen[rows[~covered], columns[~covered]] < 0)
         if (dy, dx) == (0, 0):
             flow[0][covered] = (origin[:, 0] - columns[covered]) / size

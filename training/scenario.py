@@ -47,7 +47,8 @@ class Utterances:
 class Scenario:
     """units: face unit → weight per frame [F]; blink [F, 2]: left and right lid, 0 open to 1;
     pose [F, 3]: yaw, pitch, roll of the renderer in degrees; mel [4·(F + 2·CONTEXT), bands]: normalised;
-    rest: the expression that the speech is added to; jaw [F]: true jaw opening.
+    rest: the expression that the speech is added to; jaw [F]: true jaw opening;
+    spoken [F, units]: what the speech alone does, in the order of visemes.UNITS.
     """
 
     kind: str
@@ -57,6 +58,7 @@ class Scenario:
     mel: np.ndarray
     rest: dict[str, float]
     jaw: np.ndarray
+    spoken: np.ndarray
 
 
 def eye_ratio(open_ratio: np.ndarray, blink: np.ndarray) -> np.ndarray:
@@ -145,4 +147,5 @@ def random_scenario(
     else:
         swing = (rng.uniform(2, 9), rng.uniform(2, 7), rng.uniform(1, 6))
         moved = np.stack([s * smooth_noise(rng, frames, rng.uniform(0.8, 2)) for s in swing], axis=1)
-    return Scenario(kind, units, blink, base + moved, mel.astype(np.float16), rest, units["jawOpen"])
+    pose, heard = base + moved, mel.astype(np.float16)
+    return Scenario(kind, units, blink, pose, heard, rest, units["jawOpen"], speech.astype(np.float32))

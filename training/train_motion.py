@@ -28,7 +28,6 @@ from .paths import CLIPS, WORK
 from .progress import Progress
 from .scenario import CONTEXT
 from .train_picture import sharpness
-from .visemes import UNITS
 
 CHECKPOINT = WORK / "motion.pt"
 _SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.02, 0.04
@@ -45,10 +44,11 @@ _WEIGHTS = {
     "eyes_seen": 0.15,
     "eyes_shape": 6.0,
 }
-_UNITS_WEIGHT, _SPEECHES = 0.1, 12
-"""Of the error of the face units that a linear layer reads from the speech features, and on how many stretches of
-speech without pictures. The layer is not shipped; it tells the speech encoder from the first step on what mouths
-are, in more voices than could be rendered."""
+_SHAPES_WEIGHT, _SPEECHES = 0.1, 12
+"""Of the error of the mouth shapes that the denoiser reads from the speech features, and on how many stretches of
+speech without pictures: more voices than could be rendered."""
+_TOLD = 0.6
+"""Share of the clips whose true mouth shapes are told: from them the fields learn what a shape does to a face."""
 _PURE_NOISE, _FROM = 0.4, 600
 """Share of the samples that begin from noise alone, at a timestep of at least `_FROM`: that is how samplers
 begin, whatever the number of steps."""
@@ -152,7 +152,6 @@ def train(options: argparse.Namespace) -> Progress:
     held_out = ClipStore(options.validation, options.device) if options.validation else None
     made = new_networks(options.seed)
     networks = nn.ModuleDict({name: made[name] for name in ("denoiser", "audio_encoder")})
-    networks["units"] = nn.Linear(made["denoiser"].config.audio_dim, len(UNITS))
     progress = Progress(
         networks.to(options.device), options.out, options.minutes, options.rate, options.steps
     )
@@ -173,13 +172,16 @@ def train(options: argparse.Namespace) -> Progress:
         with torch.autocast(**half):
             condition = condition_of(batch, networks["audio_encoder"])
             guided = torch.from_numpy(rng.random(len(condition)) >= _UNGUIDED).to(condition)
-            clip = networks["denoiser"].prepare(batch.code, condition * guided[:, None, None])
+            told = torch.from_numpy(rng.random(len(condition)) < _TOLD).to(condition.device)
+            spoken = networks["denoiser"].speak(condition[..., : config.audio_dim])
+            spoken = torch.where(told[:, None, None], batch.spoken, spoken)
+            clip = networks["denoiser"].prepare(batch.code, condition * guided[:, None, None], spoken=spoken)
             predicted = networks["denoiser"](x, timestep, clip)
         loss, parts = motion_loss(predicted.float(), clean, batch)
         heard, meant = speeches.batch(rng, _SPEECHES, options.window)
-        read = networks["units"](networks["audio_encoder"](heard)[:, CONTEXT:-CONTEXT])
-        parts["units"] = (read - meant).square().mean() / meant.square().mean()
-        loss = loss + _UNITS_WEIGHT * parts["units"]
+        read = networks["denoiser"].speak(networks["audio_encoder"](heard)[:, CONTEXT:-CONTEXT])
+        parts["shapes"] = (read - meant).square().mean() / meant.square().mean()
+        loss = loss + _SHAPES_WEIGHT * parts["shapes"]
         progress.update(loss, **parts)
         progress.report(50)
         if progress.step % options.every == 0:

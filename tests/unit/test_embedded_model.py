@@ -1,0 +1,119 @@
+"""The shipped model does what the README says: a short version of `training/evaluate.py` on what the repository has.
+
+The portrait is a photograph and the voice a person's; neither was in training.
+"""
+
+import json
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from dawn_model.audio import to_speech
+from dawn_model.checkpoint import EMBEDDED_MODEL
+from dawn_model.config import DAWN_NANO, DawnConfig
+from training import metrics
+from training.animate import Animator, held
+
+ROOT = Path(__file__).resolve().parents[2]
+SECONDS = 5
+
+
+@pytest.fixture(scope="module")
+def animator():
+    return Animator.load(EMBEDDED_MODEL)
+
+
+@pytest.fixture(scope="module")
+def astronaut(animator):
+    """The square [1, 3, S, S] and the state of its face."""
+    picture = Image.open(ROOT / "examples" / "portraits" / "astronaut.png").convert("RGB")
+    return animator.portrait(torch.from_numpy(np.array(picture)).float() / 255)
+
+
+@pytest.fixture(scope="module")
+def speech():
+    """Two stretches of the example [T] at 16 kHz."""
+    with wave.open(str(ROOT / "examples" / "speech" / "sense_and_sensibility.wav")) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())
+        rate = file.getframerate()
+    heard = to_speech(torch.from_numpy(samples.T.astype(np.float32) / 32768), rate)
+    return heard[: SECONDS * 16000], heard[-SECONDS * 16000 :]
+
+
+@pytest.fixture(scope="module")
+def talking(animator, astronaut, speech):
+    """The head held, for both stretches: frames, and the points of the face in them."""
+    clips = [animator.film(*astronaut, audio := animator.hear(s), held(astronaut[1], len(audio))) for s in speech]
+    return [(frames, metrics.track(animator.landmarker, frames)) for frames in clips]
+
+
+def silent(seconds):
+    return torch.zeros(round(seconds * 16000))
+
+
+def test_the_file_is_small_and_says_where_it_comes_from():
+    assert EMBEDDED_MODEL.stat().st_size <= 12_000_000
+    with safe_open(EMBEDDED_MODEL, "pt") as file:
+        metadata = file.metadata()
+        assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
+    provenance = json.loads(metadata["provenance"])
+    assert provenance["licence"] == "Apache-2.0" and "CC0" in provenance["data"]
+    assert DawnConfig.from_json(metadata["config"]) == DAWN_NANO
+
+
+def test_lips_follow_the_speech(speech, talking):
+    gaps = [metrics.lip_gap(points) for _, points in talking]
+    env, lag = metrics.synchrony(gaps, [metrics.envelope(s) for s in speech])
+    assert env >= 0.2
+    assert abs(lag) <= 2
+    assert min(np.quantile(gap, 0.95) - np.quantile(gap, 0.05) for gap in gaps) > 0.03, "the lips hardly move"
+
+
+def test_the_picture_stays_where_nothing_moves(animator, astronaut, talking):
+    source = astronaut[0][0].movedim(0, -1)
+    keep = metrics.outside_mouth_and_eyes(animator.landmarker(source)[0].points, animator.config.image_size)
+    frames, _ = talking[0]
+    assert metrics.psnr(frames, source, keep) >= 32
+
+
+def test_the_mouth_rests_in_silence(animator, astronaut, talking):
+    frames = animator.film(*astronaut, animator.hear(silent(3)), held(astronaut[1], 75))
+    points = metrics.track(animator.landmarker, frames)
+    speaking = np.mean([metrics.lip_gap(points).std() for _, points in talking])
+    assert metrics.lip_gap(points).std() <= 0.2 * speaking
+    assert metrics.blinks_seen(metrics.states(points, 128)[1].mean(1), []) == (0, 0)
+
+
+@pytest.mark.parametrize(("axis", "degrees"), [(0, 12), (1, 8), (2, 8)], ids=["yaw", "pitch", "roll"])
+def test_the_head_goes_where_it_is_told(animator, astronaut, axis, degrees):
+    motion = held(astronaut[1], 40)
+    given = degrees * np.sin(2 * np.pi * np.arange(40) / 40)
+    motion.pose[:, axis] += torch.from_numpy(given).float()
+    frames = animator.film(*astronaut, animator.hear(silent(1.6)), motion)
+    tracked = metrics.states(metrics.track(animator.landmarker, frames), 128)[0][:, axis]
+    assert metrics.correlation(given, tracked) >= 0.9
+    assert 0.5 < np.polyfit(given, tracked, 1)[0] < 1.5
+
+
+def test_the_lids_close_when_told(animator, astronaut):
+    motion, moments = held(astronaut[1], 100), [20, 45, 70]
+    for moment in moments:
+        motion.blink[moment - 2 : moment + 3] = 0.06
+    frames = animator.film(*astronaut, animator.hear(silent(4)), motion)
+    ratios = metrics.states(metrics.track(animator.landmarker, frames), 128)[1].mean(1)
+    assert metrics.blinks_seen(ratios, moments) == (3, 0)
+
+
+def test_another_seed_gives_another_head_motion_and_the_same_one_the_same(animator, astronaut, speech):
+    audio = animator.hear(speech[0])
+    first, again, other = (animator.head_motion(audio, astronaut[1], seed) for seed in (1, 1, 2))
+    assert torch.equal(first.pose, again.pose)
+    turn = (first.pose - other.pose)[:, :3].abs().max()
+    assert turn > 0.5, f"two seeds differ by {turn:.2f} degrees at most"
+    assert first.pose[:, 0].std() > 0.3, "the head stands still"
+    assert first.blink.min() < 0.6 * first.blink.median(), "nobody blinks"
