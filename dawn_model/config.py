@@ -31,6 +31,8 @@ class DenoiserConfig:
     bias_max_distance: int = 32
     window: int = 40
     train_timesteps: int = 1000
+    sampling_steps: int = 20
+    """Denoising steps that are enough."""
 
     @property
     def condition_dim(self) -> int:
@@ -50,6 +52,7 @@ class CompactConfig:
     shapes: how many of the face's fields are mouth shapes that are read from the speech
     spatial_widths: channels of the network over space at full, half, quarter … size
     width, layers: of the network over time
+    sampling_steps: denoising steps that are enough
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
         (half the picture is 1); the authors' are the grid itself
     condition_scale: what the six pose and two blink differences are multiplied with, so that they are near 1
@@ -57,7 +60,7 @@ class CompactConfig:
 
     head_fields: int = 12
     face_fields: int = 28
-    shapes: int = 15
+    shapes: int = 16
     spatial_widths: tuple[int, ...] = (24, 40, 64, 96)
     width: int = 128
     layers: int = 3
@@ -71,6 +74,7 @@ class CompactConfig:
     bias_max_distance: int = 32
     window: int = 12
     train_timesteps: int = 1000
+    sampling_steps: int = 4
     flow_range: float = 0.4
     condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 5.0, 5.0)
 

@@ -5,7 +5,7 @@ predicts them. Lips and lids move little and rarely, so their cells count more, 
 flow between neighbouring cells are compared as well: a turn of the head hardly enters those, the opening of
 the lips does.
 
-    python -m training.train_motion --minutes 18 --device cuda
+    python -m training.train_motion --steps 5000 --validation .dawn/training/validation
 """
 
 from __future__ import annotations
@@ -199,7 +199,7 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--window", type=int, default=24)
-    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--every", type=int, default=250, help="steps between checkpoints and validations")
     parser.add_argument("--bfloat16", action="store_true")

@@ -4,10 +4,7 @@ The exact flow is known, so it is trained by reconstruction alone: the source is
 what was hidden (mouth interior, lids, background behind the head) must be painted. The true motion is
 disturbed a little, as the denoiser's will be.
 
-    python -m training.train_picture --minutes 8 --device cuda
-
-The denoiser looks at portraits through this encoder. To train both at once, train here for a minute, then go
-on with `--encoder` (which freezes the encoder) into another file while stage 5 runs on the first.
+    python -m training.train_picture --steps 3000
 """
 
 from __future__ import annotations
@@ -74,19 +71,9 @@ def picture_loss(autoencoder: FlowAutoencoder, batch: Batch, rng: np.random.Gene
     return loss
 
 
-def load_autoencoder(autoencoder: FlowAutoencoder, path: Path) -> None:
-    """Put in the averaged weights of a checkpoint of this stage."""
-    saved = torch.load(path, map_location="cpu", weights_only=True)["average"]
-    autoencoder.load_state_dict({key.removeprefix("autoencoder."): value for key, value in saved.items()})
-
-
 def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
     autoencoder = new_networks(options.seed)["autoencoder"].to(options.device)
-    if options.encoder:
-        load_autoencoder(autoencoder, options.encoder)
-        autoencoder.first.requires_grad_(False)
-        autoencoder.down_blocks.requires_grad_(False)
     progress = Progress(
         nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.minutes, options.rate, options.steps
     )
@@ -107,13 +94,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--steps", type=int, help="instead of minutes")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=6)
     parser.add_argument("--window", type=int, default=2)
     parser.add_argument("--rate", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
-    parser.add_argument("--encoder", type=Path, help="take the encoder from this checkpoint and keep it")
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
