@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .face import face_state
-from .face_mesh import Face, FaceLandmarker, order_faces
+from .face_mesh import Face, FaceLandmarker
 from .head_motion_length import resample_track
 from .structures import FPS, FaceState, HeadMotion
 
@@ -17,6 +18,12 @@ REFERENCES = ("average", "first frame", "absolute")
 """What of a track is taken for the portrait's own pose: its average, its first frame, or nothing."""
 
 _PRESENCE = 0.5
+_THOROUGH_EVERY = 0.5
+"""Seconds between searches for small faces while there is none: they take many times longer."""
+
+_CLOSEST = 0.5 / FPS - 1e-3
+"""Seconds between two frames that are looked at: of 60 frames a second every second one is enough."""
+
 _OPEN_QUANTILE = 0.8
 """Eyes are open most of the time: this quantile of the eye-aspect ratio is how this face holds them open."""
 
@@ -29,6 +36,37 @@ class FilmedMotion:
     motion: HeadMotion
     filmed: int
     without_face: int
+
+
+def _centre(face: Face) -> Tensor:
+    return (face.box[:2] + face.box[2:]) / 2
+
+
+class _Follower:
+    """The same face from picture to picture; after it was lost, the one nearest to where it was."""
+
+    def __init__(self, landmarker: FaceLandmarker, threshold: float):
+        self._landmarker, self._threshold = landmarker, threshold
+        self._face: Face | None = None
+        self._last_seen: Face | None = None
+        self._thorough_again = -math.inf  # the time from which small faces are searched for as well
+
+    def look(self, time: float, picture: Tensor) -> Face | None:
+        if self._face is not None:
+            self._face = self._landmarker.follow(picture, self._face)
+        if self._face is None or self._face.presence < _PRESENCE:
+            self._face = self._search(time, picture)
+        self._last_seen = self._face or self._last_seen
+        return self._face
+
+    def _search(self, time: float, picture: Tensor) -> Face | None:
+        thorough = time >= self._thorough_again
+        found = self._landmarker(picture, self._threshold, small_faces=thorough)
+        if thorough:
+            self._thorough_again = -math.inf if found else time + _THOROUGH_EVERY
+        if not found or self._last_seen is None:
+            return found[0] if found else None
+        return min(found, key=lambda face: float((_centre(face) - _centre(self._last_seen)).norm()))
 
 
 def film_head_motion(
@@ -51,13 +89,11 @@ def film_head_motion(
     """
     times: list[float] = []
     states: list[FaceState | None] = []
-    face: Face | None = None
-    lost_at: Face | None = None
+    follower = _Follower(landmarker, threshold)
     for time, picture in frames:
-        if times and time <= times[-1]:
+        if times and time - times[-1] < _CLOSEST:
             continue
-        face = _next_face(landmarker, picture, face, lost_at, threshold)
-        lost_at = face or lost_at
+        face = follower.look(time, picture)
         times.append(time)
         states.append(face_state(face.points, *picture.shape[:2]) if face else None)
         if on_frame is not None:
@@ -78,24 +114,6 @@ def film_head_motion(
     tracks = (torch.stack([getattr(states[index], name) for index in seen]) for name in ("pose", "blink"))
     motion = HeadMotion(*(resample_track(track.float(), seen_times, length) for track in tracks))
     return FilmedMotion(motion, len(states), len(states) - len(seen))
-
-
-def _next_face(
-    landmarker: FaceLandmarker, picture: Tensor, face: Face | None, lost: Face | None, threshold: float
-) -> Face | None:
-    """The same face in the next picture; after it was lost, the one nearest to where it was."""
-    if face is not None:
-        followed = landmarker.follow(picture, face)
-        if followed.presence >= _PRESENCE:
-            return followed
-    found = order_faces(landmarker(picture, threshold), "size")
-    if not found or lost is None:
-        return found[0] if found else None
-    return min(found, key=lambda other: float((_centre(other) - _centre(lost)).norm()))
-
-
-def _centre(face: Face) -> Tensor:
-    return (face.box[:2] + face.box[2:]) / 2
 
 
 def onto_portrait(motion: HeadMotion, rest: FaceState, reference: str) -> HeadMotion:

@@ -61,7 +61,7 @@ def keyframe_curve(keyframes: tuple[Keyframe, ...], axis: str, frames: int) -> T
         return None
     if points[0][0] > 0:
         points.insert(0, (0.0, NEUTRAL[axis]))
-    times, values = torch.tensor(points, dtype=torch.float64).T
+    times, values = torch.tensor(points, dtype=torch.float64).T.contiguous()
     return _smooth_path(times, values, torch.arange(frames, dtype=torch.float64) / FPS).float()
 
 

@@ -29,7 +29,10 @@ def pose_and_lids(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Yaw, pitch, roll of the renderer [F, 3], lids [F] and the moments of ten blinks in seconds."""
     rng = np.random.default_rng([seed, 5])
     frames = FRAME_RATE * SECONDS
-    curves = [swing * smooth_noise(rng, frames, seconds) for swing, seconds in zip(SWING, (1.6, 1.3, 1.5), strict=True)]
+    curves = [
+        swing * smooth_noise(rng, frames, seconds)
+        for swing, seconds in zip(SWING, (1.6, 1.3, 1.5), strict=True)
+    ]
     time = np.arange(frames) / FRAME_RATE
     moments = 0.5 + BLINKS_EVERY * np.arange(10) + rng.uniform(-0.12, 0.12, 10)
     lids = np.max([np.exp(-(((time - moment) / 0.08) ** 4)) for moment in moments], axis=0)
