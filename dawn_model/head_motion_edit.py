@@ -59,7 +59,8 @@ class MotionEdit:
     """yaw, pitch, roll: see AngleEdit
     shift_scale:        scale of the motion of size and position
     smoothing:          seconds; quicker motion of the head disappears
-    camera_pull:        0..1, how far the slow part of yaw and pitch is turned to the camera
+    camera_pull:        0..1, how far the slow part of yaw and pitch is turned back to the portrait's pose:
+                        there its eyes meet the camera, and DAWN moves them with the head
     blink:              keep, new or none
     blink_strength:     0 none, 1 as it is
     blinks_per_minute, blink_seed: of new blinks
@@ -116,7 +117,7 @@ def _edit_pose(pose: Tensor, rest: FaceState, edit: MotionEdit) -> Tensor:
     pose = pose + (scales - 1) * (pose - held)
     pose = smooth(pose, max(edit.smoothing, preset.smoothing))
     if edit.camera_pull:
-        look = smooth(pose, _LOOK_SECONDS)
+        look = smooth(pose - held, _LOOK_SECONDS)
         pull = pose.new_tensor([edit.camera_pull, edit.camera_pull, 0, 0, 0, 0])
         pose = pose - pull * look
     added = torch.zeros_like(pose)
@@ -127,7 +128,7 @@ def _edit_pose(pose: Tensor, rest: FaceState, edit: MotionEdit) -> Tensor:
             if curve is not None:
                 added[:, column] += curve
     pose = pose + as_seen(added)
-    limits = pose.new_tensor([angle.limit for angle in angles])
+    limits = pose.new_tensor([angle.limit if angle.limit < NO_LIMIT else math.inf for angle in angles])
     departure = pose[:, :ANGLES] - held[:ANGLES]
     limited = held[:ANGLES] + _limit(departure, limits)
     beyond = departure.abs() > _SOFT_FROM * limits

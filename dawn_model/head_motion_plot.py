@@ -35,9 +35,9 @@ _HEIGHTS = (1.0, *3 * (1.25,), *3 * (0.9,), 1.25)
 """Of the rows, relative to each other: speech, angles, scale and position, eyes."""
 
 _SHOWN_AS = (1, 1, 1, 1000, 1, 1, 1, 1)
-"""A scale is about 0.0016: it is shown in thousandths."""
+"""A scale is about 0.0005: it is shown in thousandths."""
 
-_SMALLEST_SPAN = (10.0, 10.0, 10.0, 0.1, 10.0, 10.0)
+_SMALLEST_SPAN = (10.0, 10.0, 10.0, 0.05, 10.0, 10.0)
 """What a row shows at least, so that a head that hardly moves looks as if it hardly moved."""
 
 _EYES_AXIS = HeadAxis("eyes", "h/w", "open", "shut", 1)
@@ -264,17 +264,31 @@ def _row_labels(
     canvas: Canvas, row: _Row, left: float, right: float, text: float, axis: HeadAxis, colour: Colour
 ) -> None:
     """Name and unit, what up and down mean, and a grid with numbers."""
-    step = nice_step(row.high - row.low, most=max(2, int((row.bottom - row.top) / (1.5 * text))))
+    step, ticks = _ticks(row, 0.3 * text, most=max(2, int((row.bottom - row.top) / (1.5 * text))))
     digits = max(0, -int(np.floor(np.log10(step) + 1e-9)))
-    for tick in range(int(np.ceil(row.low / step - 1e-6)), int(np.floor(row.high / step + 1e-6)) + 1):
+    for tick in ticks:
         y = row.y(tick * step)
         canvas.line([(left, y), (right, y)], _GRID, 1.0 if tick == 0 else 0.5)
-        if min(y - row.top, row.bottom - y) >= 0.3 * text:
-            canvas.text(left - 0.5 * text, y, f"{tick * step:.{digits}f}", 0.8 * text, _FAINT, "rm")
+        canvas.text(left - 0.5 * text, y, f"{tick * step:.{digits}f}", 0.8 * text, _FAINT, "rm")
     unit = "/1000" if axis.name == "scale" else axis.unit
     canvas.text(1.2 * text, (row.top + row.bottom) / 2, f"{axis.name} {unit}", text, colour)
     canvas.text(1.2 * text, row.top + 0.6 * text, axis.positive, 0.75 * text, _FAINT)
     canvas.text(1.2 * text, row.bottom - 0.6 * text, axis.negative, 0.75 * text, _FAINT)
+
+
+def _ticks(row: _Row, edge: float, most: int) -> tuple[float, list[int]]:
+    """A step and the multiples of it that lie inside the row: about `most`, at least two."""
+    while True:
+        step = nice_step(row.high - row.low, most)
+        first, last = int(np.ceil(row.low / step - 1e-6)), int(np.floor(row.high / step + 1e-6))
+        ticks = [
+            tick
+            for tick in range(first, last + 1)
+            if min(row.y(tick * step) - row.top, row.bottom - row.y(tick * step)) >= edge
+        ]
+        if len(ticks) >= 2:
+            return step, ticks
+        most += 1
 
 
 def _eyes_legend(canvas: Canvas, row: _Row, text: float) -> None:

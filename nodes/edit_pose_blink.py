@@ -75,8 +75,8 @@ class DawnEditPoseBlink(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Keeps the face turned to the camera: 1 takes away all slow turning and looking up or "
-                    "down, 0 none. Quick nods stay. Also turns a portrait that looks aside.",
+                    tooltip="Keeps the eyes on the camera, where the portrait looks: 1 takes away all slow turning "
+                    "and looking up or down, 0 none. Quick nods and shakes stay.",
                 ),
                 io.Combo.Input(
                     "blink",

@@ -67,8 +67,9 @@ class DawnLoadPoseBlink(io.ComfyNode):
     def execute(
         cls, file: str, speech: Speech, reference: str, length: str, portrait: Portrait | None = None
     ) -> io.NodeOutput:
+        path = _path(file)
         try:
-            motion = load_head_motion(_path(file))
+            motion = load_head_motion(path)
         except ValueError as error:
             raise ValueError(f"file: {error}") from error
         if reference != "absolute":

@@ -58,8 +58,10 @@ def added(**options) -> torch.Tensor:
 
 
 def test_a_neutral_edit_changes_no_bit():
-    result = edited()
-    assert torch.equal(result.pose, MOTION.pose) and torch.equal(result.blink, MOTION.blink)
+    wild = HeadMotion(20 * MOTION.pose, MOTION.blink)
+    for motion in (MOTION, wild):
+        result = edited(motion)
+        assert torch.equal(result.pose, motion.pose) and torch.equal(result.blink, motion.blink)
 
 
 def test_signs_are_those_a_person_sees():
@@ -113,16 +115,18 @@ def test_smoothing_longer_than_the_clip():
     assert torch.isfinite(edited(track(3), smoothing=10.0).pose).all()
 
 
-def test_the_camera_pull_turns_the_face_to_the_camera_and_keeps_nods():
-    moved = edited(yaw=AngleEdit(offset=0))
-    pulled = edited(camera_pull=1.0)
-    slow = smooth(pulled.pose, 2.0)[:, :2]
-    assert slow.abs().mean() < 0.25 * smooth(moved.pose, 2.0)[:, :2].abs().mean()
-    quick = [motion.pose[:, 1] - smooth(motion.pose, 0.3)[:, 1] for motion in (moved, pulled)]
+def test_the_camera_pull_keeps_the_head_where_the_portrait_looks_and_keeps_nods():
+    drifting = HeadMotion(
+        MOTION.pose + torch.linspace(0, 20, FRAMES)[:, None] * torch.eye(6)[0], MOTION.blink
+    )
+    pulled = edited(drifting, camera_pull=1.0)
+    away = [smooth(motion.pose - REST.pose, 2.0)[:, :2].abs().mean(0) for motion in (drifting, pulled)]
+    assert (away[1] < 0.25 * away[0]).all()
+    quick = [motion.pose[:, 1] - smooth(motion.pose, 0.3)[:, 1] for motion in (drifting, pulled)]
     assert torch.corrcoef(torch.stack(quick))[0, 1] > 0.95
-    assert torch.equal(pulled.pose[:, 2:], MOTION.pose[:, 2:])
-    half = edited(camera_pull=0.5)
-    assert torch.allclose(half.pose, (moved.pose + pulled.pose) / 2, atol=1e-4)
+    assert torch.equal(pulled.pose[:, 2:], drifting.pose[:, 2:])
+    half = edited(drifting, camera_pull=0.5)
+    assert torch.allclose(half.pose, (drifting.pose + pulled.pose) / 2, atol=1e-4)
 
 
 def test_keyframes_add_to_the_motion():
