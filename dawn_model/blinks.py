@@ -1,4 +1,4 @@
-"""Blinks as moments: their shape, and a natural sequence of them from a seed."""
+"""Blinks: their shape, a natural sequence of them from a seed, and where they are in a track."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from .structures import FPS
+from .structures import FPS, HeadMotion
 
 _CLOSING, _SHUT, _OPENING = 0.08, 0.04, 0.18
 """Seconds that the phases of a blink take: lids fall faster than they rise."""
 
 _SPREAD = 0.6
 """Gaps between blinks vary by this share of their mean to either side."""
+
+_SHUT_BELOW = 0.5
+"""Eyes are shut below this share of how they are held open."""
 
 _SHORTEST_GAP = _CLOSING + _SHUT + _OPENING
 
@@ -51,3 +54,13 @@ def natural_blinks(per_minute: float, frames: int, seed: int) -> list[tuple[floa
         gap = mean * (1 + _SPREAD * float(2 * torch.rand((), generator=generator) - 1))
         moment += max(gap, _SHORTEST_GAP)
     return blinks
+
+
+def find_blinks(motion: HeadMotion) -> list[tuple[int, int]]:
+    """First and one past the last frame of every moment in which both eyes together are shut."""
+    openness = motion.blink.float().cpu().mean(1)
+    shut = (openness < _SHUT_BELOW * torch.quantile(openness, 0.8)).int()
+    edges = torch.cat([shut.new_zeros(1), shut, shut.new_zeros(1)]).diff()
+    return list(
+        zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True)
+    )

@@ -5,31 +5,26 @@ From top to bottom: the speech, six curves of the pose, the eyes; blinks are mar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from .blinks import find_blinks
 from .head_axes import POSE_AXES, HeadAxis, as_seen
 from .plot_canvas import Canvas, Colour, nice_step
 from .structures import FPS, FaceState, HeadMotion
 
 SMALLEST = (480, 360)
 
-_BACKGROUND, _PANEL, _GRID, _TEXT, _FAINT = (
-    (22, 24, 29),
-    (30, 33, 40),
-    (52, 56, 66),
-    (226, 229, 236),
-    (138, 144, 158),
-)
-_CURVES = ((255, 122, 110), (112, 214, 140), (104, 168, 255), (232, 190, 92), (198, 148, 255), (96, 212, 216))
-_EYES = ((255, 170, 210), (150, 220, 255))
-_WAVE, _BLINK, _REST, _CURSOR = (120, 132, 160), (255, 255, 255, 26), (150, 156, 170), (255, 255, 255)
+_BACKGROUND, _PANEL, _GRID = (22, 24, 29), (30, 33, 40), (52, 56, 66)
+TEXT_COLOUR, _FAINT = (226, 229, 236), (138, 144, 158)
+_WAVE, _BLINK, _REST = (120, 132, 160), (255, 255, 255, 26), (150, 156, 170)
+CURVE_COLOURS = (
+    (255, 122, 110), (112, 214, 140), (104, 168, 255), (232, 190, 92), (198, 148, 255), (96, 212, 216),
+)  # fmt: skip
+EYE_COLOURS = ((255, 170, 210), (150, 220, 255))
 
 _HEIGHTS = (1.0, *3 * (1.25,), *3 * (0.9,), 1.25)
 """Of the rows, relative to each other: speech, angles, scale and position, eyes."""
@@ -42,12 +37,9 @@ _SMALLEST_SPAN = (10.0, 10.0, 10.0, 0.05, 10.0, 10.0)
 
 _EYES_AXIS = HeadAxis("eyes", "h/w", "open", "shut", 1)
 
-_SHUT = 0.5
-"""Eyes are shut below this share of how they are held open."""
-
 
 @dataclass(frozen=True)
-class _Row:
+class PlotRow:
     """One strip of the plot: which values it shows where."""
 
     top: float
@@ -67,19 +59,9 @@ class HeadMotionPlot:
     picture: Tensor
     left: float
     right: float
-    rows: tuple[_Row, ...]
+    rows: tuple[PlotRow, ...]
     values: np.ndarray
     text: float
-
-
-def count_blinks(motion: HeadMotion) -> list[tuple[int, int]]:
-    """First and one past the last frame of every moment in which both eyes together are shut."""
-    openness = motion.blink.float().cpu().mean(1)
-    shut = (openness < _SHUT * torch.quantile(openness, 0.8)).int()
-    edges = torch.cat([shut.new_zeros(1), shut, shut.new_zeros(1)]).diff()
-    return list(
-        zip((edges == 1).nonzero()[:, 0].tolist(), (edges == -1).nonzero()[:, 0].tolist(), strict=True)
-    )
 
 
 def plot_head_motion(
@@ -113,7 +95,7 @@ def plot_head_motion(
     canvas = Canvas(width, height, _BACKGROUND)
     left, right = 11.5 * text, width - (6.5 if room_for_values else 1.5) * text
     seconds = frames / FPS
-    blinks = count_blinks(motion)
+    blinks = find_blinks(motion)
     _title(canvas, right, text, seconds, frames, len(blinks), rest is not None)
     rows = _rows(values, held, 3.4 * text, height - 2.6 * text, 0.7 * text)
     for row in rows:
@@ -126,9 +108,11 @@ def plot_head_motion(
     _speech(canvas, left, right, rows[0], waveform, text)
     x = left + (np.arange(frames) + 0.5) / frames * (right - left)
     for index, axis in enumerate(POSE_AXES):
-        _row_labels(canvas, rows[1 + index], left, right, text, axis, _CURVES[index])
-    _row_labels(canvas, rows[-1], left, right, text, _EYES_AXIS, _TEXT)
-    for index, (row, colour) in enumerate(zip((*rows[1:], rows[-1]), (*_CURVES, *_EYES), strict=True)):
+        _row_labels(canvas, rows[1 + index], left, right, text, axis, CURVE_COLOURS[index])
+    _row_labels(canvas, rows[-1], left, right, text, _EYES_AXIS, TEXT_COLOUR)
+    for index, (row, colour) in enumerate(
+        zip((*rows[1:], rows[-1]), (*CURVE_COLOURS, *EYE_COLOURS), strict=True)
+    ):
         if held is not None:
             canvas.dashes(left, right, row.y(held[index]), _REST if index < 6 else colour)
         _curve(canvas, x, row.y(values[index]), colour, text)
@@ -136,48 +120,9 @@ def plot_head_motion(
     return HeadMotionPlot(canvas.finish(), left, right, rows, values, text)
 
 
-def plot_with_cursor(plot: HeadMotionPlot, on_frame: Callable[[int], None] | None = None) -> Tensor:
-    """[F, H, W, 3] in 0..1: the plot with a line at every frame's time and the values there."""
-    base = (plot.picture * 255).round().byte().numpy()
-    frames = plot.values.shape[1]
-    font = ImageFont.load_default(size=plot.text)
-    curves = [
-        *zip(plot.rows[1:7], _CURVES, strict=True),
-        (plot.rows[-1], _EYES[0]),
-        (plot.rows[-1], _EYES[1]),
-    ]
-    film = torch.empty(frames, *base.shape)
-    for frame in range(frames):
-        x = plot.left + (frame + 0.5) / frames * (plot.right - plot.left)
-        canvas = base.copy()
-        top, bottom = (round(y * 16) for y in (plot.rows[0].top, plot.rows[-1].bottom))
-        cv2.line(canvas, (round(x * 16), top), (round(x * 16), bottom), _CURSOR, 1, cv2.LINE_AA, 4)
-        for (row, colour), values in zip(curves, plot.values, strict=True):
-            centre = (round(x * 16), round(float(row.y(values[frame])) * 16))
-            cv2.circle(canvas, centre, round(plot.text * 0.32 * 16), colour, cv2.FILLED, cv2.LINE_AA, 4)
-        image = Image.fromarray(canvas)
-        _write_values(ImageDraw.Draw(image), plot, frame, font)
-        film[frame] = torch.from_numpy(np.array(image)).float() / 255
-        if on_frame is not None:
-            on_frame(frame + 1)
-    return film
-
-
-def _write_values(draw: ImageDraw.ImageDraw, plot: HeadMotionPlot, frame: int, font) -> None:
-    x, width = plot.right + 0.6 * plot.text, plot.picture.shape[1]
-    now = plot.values[:, frame]
-    for axis, row, colour, value in zip(POSE_AXES, plot.rows[1:7], _CURVES, now[:6], strict=True):
-        number = f"{value:.3f}" if axis.name == "scale" else f"{value:+.1f}"
-        draw.text((x, (row.top + row.bottom) / 2), number + "°" * (axis.unit == "°"), colour, font, "lm")
-    eyes = (plot.rows[-1].top + plot.rows[-1].bottom) / 2
-    for index, colour in enumerate(_EYES):
-        draw.text((x, eyes + (index - 0.5) * 1.4 * plot.text), f"{now[6 + index]:.2f}", colour, font, "lm")
-    draw.text((width - plot.text, 1.7 * plot.text), f"{frame / FPS:.2f} s", _TEXT, font, "rm")
-
-
 def _rows(
     values: np.ndarray, held: list[float] | None, top: float, bottom: float, gap: float
-) -> tuple[_Row, ...]:
+) -> tuple[PlotRow, ...]:
     share = (bottom - top - gap * (len(_HEIGHTS) - 1)) / sum(_HEIGHTS)
     rows = []
     for index, height in enumerate(_HEIGHTS):
@@ -196,7 +141,7 @@ def _rows(
         elif index == 7:
             low, high = 0.0, max(0.4, high)
         margin = 0.1 * (high - low) if index else 0.0
-        rows.append(_Row(top, top + height * share, low - margin, high + margin))
+        rows.append(PlotRow(top, top + height * share, low - margin, high + margin))
         top += height * share + gap
     return tuple(rows)
 
@@ -212,7 +157,7 @@ def _title(
 ) -> None:
     """What this is, the facts, and what bars and dashes mean where there is room for it."""
     y, x = 1.7 * text, 1.2 * text
-    canvas.text(x, y, "Head pose and blinks", 1.3 * text, _TEXT)
+    canvas.text(x, y, "Head pose and blinks", 1.3 * text, TEXT_COLOUR)
     x += canvas.length("Head pose and blinks", 1.3 * text) + 1.5 * text
     rate = f" ({60 * blinks / seconds:.0f} per minute)" if seconds >= 5 else ""
     facts = f"{seconds:.2f} s · {frames} frames · {blinks} blink{'s' * (blinks != 1)}{rate}"
@@ -242,10 +187,10 @@ def _time_axis(canvas: Canvas, left: float, right: float, rows, seconds: float, 
 
 
 def _speech(
-    canvas: Canvas, left: float, right: float, row: _Row, waveform: Tensor | None, text: float
+    canvas: Canvas, left: float, right: float, row: PlotRow, waveform: Tensor | None, text: float
 ) -> None:
     middle = (row.top + row.bottom) / 2
-    canvas.text(1.2 * text, middle, "speech", text, _TEXT)
+    canvas.text(1.2 * text, middle, "speech", text, TEXT_COLOUR)
     if waveform is None or waveform.shape[-1] == 0:
         canvas.text((left + right) / 2, middle, "no sound connected", 0.9 * text, _FAINT, "mm")
         return
@@ -261,7 +206,7 @@ def _speech(
 
 
 def _row_labels(
-    canvas: Canvas, row: _Row, left: float, right: float, text: float, axis: HeadAxis, colour: Colour
+    canvas: Canvas, row: PlotRow, left: float, right: float, text: float, axis: HeadAxis, colour: Colour
 ) -> None:
     """Name and unit, what up and down mean, and a grid with numbers."""
     step, ticks = _ticks(row, 0.3 * text, most=max(2, int((row.bottom - row.top) / (1.5 * text))))
@@ -276,7 +221,7 @@ def _row_labels(
     canvas.text(1.2 * text, row.bottom - 0.6 * text, axis.negative, 0.75 * text, _FAINT)
 
 
-def _ticks(row: _Row, edge: float, most: int) -> tuple[float, list[int]]:
+def _ticks(row: PlotRow, edge: float, most: int) -> tuple[float, list[int]]:
     """A step and the multiples of it that lie inside the row: about `most`, at least two."""
     while True:
         step = nice_step(row.high - row.low, most)
@@ -291,9 +236,9 @@ def _ticks(row: _Row, edge: float, most: int) -> tuple[float, list[int]]:
         most += 1
 
 
-def _eyes_legend(canvas: Canvas, row: _Row, text: float) -> None:
+def _eyes_legend(canvas: Canvas, row: PlotRow, text: float) -> None:
     x = 1.7 * text + canvas.length(f"{_EYES_AXIS.name} {_EYES_AXIS.unit}", text)
-    for name, colour in zip(("left", "right"), _EYES, strict=True):
+    for name, colour in zip(("left", "right"), EYE_COLOURS, strict=True):
         canvas.text(x, (row.top + row.bottom) / 2, name, 0.75 * text, colour)
         x += 0.5 * text + canvas.length(name, 0.75 * text)
 

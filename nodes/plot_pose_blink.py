@@ -6,7 +6,8 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io, ui
 
-from ..dawn_model.head_motion_plot import SMALLEST, plot_head_motion, plot_with_cursor
+from ..dawn_model.head_motion_cursor import plot_with_cursor
+from ..dawn_model.head_motion_plot import SMALLEST, plot_head_motion
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.structures import HeadMotion
 from . import host

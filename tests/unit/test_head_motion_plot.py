@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dawn_model.blinks import shut_lids
-from dawn_model.head_motion_plot import _CURVES, count_blinks, plot_head_motion, plot_with_cursor
+from dawn_model.blinks import find_blinks, shut_lids
+from dawn_model.head_motion_cursor import plot_with_cursor
+from dawn_model.head_motion_plot import CURVE_COLOURS, plot_head_motion
 from dawn_model.structures import FaceState, HeadMotion
 
 REST = FaceState(
@@ -37,7 +38,7 @@ def test_curves_are_where_the_values_are():
     assert plot.picture.shape == (960, 1280, 3)
     assert plot.picture.min() >= 0 and plot.picture.max() <= 1
     signs = torch.tensor([-1.0, -1, -1, 1000, 1, 1])
-    for index, colour in enumerate(_CURVES):
+    for index, colour in enumerate(CURVE_COLOURS):
         row = plot.rows[1 + index]
         drawn = centre_line(plot.picture, colour, row, plot.left, plot.right)
         x = (torch.arange(len(drawn)) + round(plot.left) + 2.5 - plot.left) / (plot.right - plot.left)
@@ -52,7 +53,7 @@ def test_curves_are_where_the_values_are():
 def test_blinks_are_marked_through_all_rows():
     motion = track()
     plot = plot_head_motion(motion, 1280, 960)
-    ((first, end), _) = count_blinks(motion)
+    ((first, end), _) = find_blinks(motion)
     x = round(plot.left + (plot.right - plot.left) * (first + end) / 2 / len(motion))
     away = round(plot.left + (plot.right - plot.left) * 0.13)
     top = round(plot.rows[0].top) + 2
@@ -61,12 +62,12 @@ def test_blinks_are_marked_through_all_rows():
 
 def test_counting_blinks():
     motion = track()
-    assert len(count_blinks(motion)) == 2
+    assert len(find_blinks(motion)) == 2
     assert all(
         start < 25 * moment + 1 < end + 1
-        for (start, end), moment in zip(count_blinks(motion), (1, 3), strict=True)
+        for (start, end), moment in zip(find_blinks(motion), (1, 3), strict=True)
     )
-    assert count_blinks(HeadMotion(motion.pose, REST.blink.repeat(100, 1))) == []
+    assert find_blinks(HeadMotion(motion.pose, REST.blink.repeat(100, 1))) == []
 
 
 @pytest.mark.parametrize("extra", ["waveform", "rest"])

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from dawn_model.blinks import find_blinks
 from dawn_model.face_mesh import FaceLandmarker
 from dawn_model.head_axes import as_seen
-from dawn_model.head_motion_plot import count_blinks
 from dawn_model.head_motion_video import REFERENCES, film_head_motion, onto_portrait
 from dawn_model.structures import FaceState, HeadMotion
 
@@ -68,7 +68,7 @@ def test_known_blinks_are_found(filmed, truth):
     shut = truth["lids"] > 0.5
     edges = np.diff(np.concatenate([[0], shut.astype(int), [0]]))
     true = list(zip(np.flatnonzero(edges == 1) / RATE, np.flatnonzero(edges == -1) / RATE, strict=True))
-    found = [(first / 25, end / 25) for first, end in count_blinks(filmed.motion)]
+    found = [(first / 25, end / 25) for first, end in find_blinks(filmed.motion)]
     hits = [any(a < end + 0.04 and b > start - 0.04 for a, b in found) for start, end in true]
     assert len(true) == 10 and sum(hits) >= 9
     assert len(found) <= 10
@@ -155,7 +155,7 @@ def test_relative_to_a_reference(filmed):
         change, expected = (track.pose[:, :3].diff(dim=0) for track in (moved, filmed.motion))
         assert torch.allclose(change, expected, atol=1e-4)
         assert torch.allclose(moved.blink.quantile(0.8, dim=0), REST.blink, atol=1e-3), "open is open"
-        assert len(count_blinks(moved)) == len(count_blinks(filmed.motion))
+        assert len(find_blinks(moved)) == len(find_blinks(filmed.motion))
 
 
 def test_absolute_is_a_copy(filmed):
