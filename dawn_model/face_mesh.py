@@ -85,7 +85,9 @@ class FaceLandmarker(nn.Module):
             raise ValueError(f"{path} is not a converted face landmarker: {error}") from error
 
     @torch.no_grad()
-    def forward(self, picture: Tensor, threshold: float = 0.5, presence: float = 0.5) -> list[Face]:
+    def forward(
+        self, picture: Tensor, threshold: float = 0.5, presence: float = 0.5, small_faces: bool = True
+    ) -> list[Face]:
         """All faces, the largest first.
 
         Every face is looked at twice, the second time where its own mesh says it is: that halves the
@@ -96,13 +98,14 @@ class FaceLandmarker(nn.Module):
             picture: [H, W, 3] in 0..1, any size.
             threshold: least score of the detector.
             presence: least certainty of the mesh network that it looks at a face.
+            small_faces: search for them too, where there is no larger one; that takes many times longer.
 
         Raises:
             ValueError: the picture has not three colours.
         """
         _check_picture(picture)
         faces: list[Face] = []
-        for fine in (False, True):  # small faces are searched for only where there is no larger one
+        for fine in (False, True)[: 1 + small_faces]:  # small faces are searched for only where there is no larger one
             for detection in self.detector(picture, threshold, fine)[:_CANDIDATES]:
                 if any(_inside(detection.box, face.box) for face in faces):
                     continue

@@ -5,13 +5,19 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import model_folders
+from .blend_pose_blink import DawnBlendPoseBlink
+from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
 from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
+from .load_pose_blink import DawnLoadPoseBlink
+from .plot_pose_blink import DawnPlotPoseBlink
+from .pose_blink_from_video import DawnPoseBlinkFromVideo
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
+from .save_pose_blink import DawnSavePoseBlink
 
 
 class DawnExtension(ComfyExtension):
@@ -24,6 +30,12 @@ class DawnExtension(ComfyExtension):
             DawnEncodeAudio,
             DawnPreparePortrait,
             DawnGeneratePoseBlink,
+            DawnPoseBlinkFromVideo,
+            DawnEditPoseBlink,
+            DawnBlendPoseBlink,
+            DawnPlotPoseBlink,
+            DawnSavePoseBlink,
+            DawnLoadPoseBlink,
             DawnSampleMotion,
             DawnRenderFrames,
         ]

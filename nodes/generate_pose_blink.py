@@ -62,5 +62,4 @@ class DawnGeneratePoseBlink(io.ComfyNode):
             face,
             draws,
         )
-        target = host.result_device()
-        return io.NodeOutput(HeadMotion(motion.pose.to(target), motion.blink.to(target)))
+        return io.NodeOutput(HeadMotion(motion.pose.cpu(), motion.blink.cpu()))

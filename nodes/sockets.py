@@ -16,6 +16,8 @@ DawnAudio = io.Custom("DAWN_AUDIO")
 DawnPortrait = io.Custom("DAWN_PORTRAIT")
 DawnPose = io.Custom("DAWN_POSE")
 DawnMotion = io.Custom("DAWN_MOTION")
+Floats = io.Custom("FLOATS")
+"""One number per frame. Other packs send such lists as FLOATS, or as a list on a FLOAT socket."""
 
 
 @dataclass(frozen=True)

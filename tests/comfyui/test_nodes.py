@@ -36,6 +36,12 @@ NODES = [
     "DawnEncodeAudio",
     "DawnPreparePortrait",
     "DawnGeneratePoseBlink",
+    "DawnPoseBlinkFromVideo",
+    "DawnEditPoseBlink",
+    "DawnBlendPoseBlink",
+    "DawnPlotPoseBlink",
+    "DawnSavePoseBlink",
+    "DawnLoadPoseBlink",
     "DawnSampleMotion",
     "DawnRenderFrames",
 ]

@@ -1,0 +1,49 @@
+"""DAWN Blend Pose & Blink."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..dawn_model.head_motion_blend import blend_head_motion
+from ..dawn_model.structures import HeadMotion
+from .sockets import CATEGORY, DawnPose
+
+
+class DawnBlendPoseBlink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnBlendPoseBlink",
+            display_name="DAWN Blend Pose & Blink",
+            category=CATEGORY,
+            description=(
+                "Mixes two head motions of the same length. Head and eyes have a weight each: take the head from "
+                "one and the blinks from the other."
+            ),
+            inputs=[
+                DawnPose.Input("pose_a"),
+                DawnPose.Input("pose_b"),
+                _weight("pose_weight", "the head comes"),
+                _weight("blink_weight", "the eyes come"),
+            ],
+            outputs=[DawnPose.Output(display_name="pose")],
+        )
+
+    @classmethod
+    def execute(
+        cls, pose_a: HeadMotion, pose_b: HeadMotion, pose_weight: float, blink_weight: float
+    ) -> io.NodeOutput:
+        return io.NodeOutput(blend_head_motion(pose_a, pose_b, pose_weight, blink_weight))
+
+
+def _weight(name: str, what: str) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip=f"Where {what} come from: 0 all from pose_a, 1 all from pose_b.".replace(
+            "head come", "head comes"
+        ),
+    )

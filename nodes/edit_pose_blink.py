@@ -1,0 +1,198 @@
+"""DAWN Edit Pose & Blink."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..dawn_model.frame_numbers import frame_numbers
+from ..dawn_model.head_motion_edit import (
+    BLINK_CHOICES,
+    NO_LIMIT,
+    PRESETS,
+    AngleEdit,
+    MotionEdit,
+    edit_head_motion,
+)
+from ..dawn_model.keyframes import parse_keyframes
+from ..dawn_model.structures import HeadMotion
+from .lists import one_call_each
+from .pose_track import rest_state
+from .sockets import CATEGORY, DawnPortrait, DawnPose, Floats
+
+ANGLES = {
+    "yaw": "turns the nose to the right of the picture",
+    "pitch": "looks up",
+    "roll": "tips the head clockwise",
+}
+CURVES = ("yaw_curve", "pitch_curve", "roll_curve", "blink_curve")
+
+
+class DawnEditPoseBlink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnEditPoseBlink",
+            display_name="DAWN Edit Pose & Blink",
+            category=CATEGORY,
+            description=(
+                "Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you "
+                "see the picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll "
+                "tips the head clockwise. Zero is how the portrait holds it."
+            ),
+            is_input_list=True,  # a list of numbers from another node is one curve, and not one job per number
+            inputs=[
+                DawnPose.Input("pose"),
+                DawnPortrait.Input("portrait"),
+                io.Combo.Input(
+                    "preset",
+                    options=list(PRESETS),
+                    default="natural",
+                    tooltip="natural: as it is. calm: half the motion, smoothed. still: the head rests, the eyes "
+                    "blink. lips only: head and eyes rest. Everything below applies on top.",
+                ),
+                *_angle_inputs(),
+                io.Float.Input(
+                    "shift_scale",
+                    default=1.0,
+                    min=0.0,
+                    max=3.0,
+                    step=0.05,
+                    tooltip="How much the head moves sideways, up and down, and nearer: 0 not at all, 1 as it is.",
+                ),
+                io.Float.Input(
+                    "smoothing",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.05,
+                    tooltip="Seconds. Motion of the head that is quicker than this is smoothed away; blinks stay.",
+                ),
+                io.Float.Input(
+                    "camera_pull",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Keeps the eyes on the camera, where the portrait looks: 1 takes away all slow turning "
+                    "and looking up or down, 0 none. Quick nods and shakes stay.",
+                ),
+                io.Combo.Input(
+                    "blink",
+                    options=list(BLINK_CHOICES),
+                    default="keep",
+                    tooltip="keep: the blinks that are there. new: others, as often as set below. none: eyes as in "
+                    "the portrait. Keyframes can blink in any case.",
+                ),
+                io.Float.Input(
+                    "blink_strength",
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How far the lids move: 0 not at all, 1 as they do, 2 twice as far.",
+                ),
+                io.Float.Input(
+                    "blinks_per_minute",
+                    default=15.0,
+                    min=0.0,
+                    max=60.0,
+                    step=1.0,
+                    tooltip="How often new blinks come; people blink 10 to 20 times a minute.",
+                ),
+                io.Int.Input(
+                    "blink_seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    tooltip="Other moments for new blinks.",
+                ),
+                io.String.Input(
+                    "keyframes",
+                    default="",
+                    multiline=True,
+                    placeholder="1.5s yaw=10 blink=1; 3s yaw=0",
+                    tooltip="What happens when, separated by ; or line breaks: 1.5s yaw=10 blink=1; 3s yaw=0. yaw, "
+                    "pitch and roll in degrees are added to the motion (+ right, up, clockwise) and pass smoothly "
+                    "from one keyframe to the next. eyes=0 shuts them until further notice, eyes=1 opens them; "
+                    "blink=1 is one blink. 40f is frame 40. # starts a comment.",
+                ),
+                *_curve_inputs(),
+            ],
+            outputs=[DawnPose.Output(display_name="pose", is_output_list=True)],
+        )
+
+    @classmethod
+    def execute(cls, **inputs: list[Any]) -> io.NodeOutput:
+        return io.NodeOutput([_edit(**call) for call in one_call_each(inputs, CURVES)])
+
+
+def _angle_inputs() -> list[io.Input]:
+    inputs = []
+    for axis, positive in ANGLES.items():
+        inputs += [
+            io.Float.Input(
+                f"{axis}_scale",
+                default=1.0,
+                min=-3.0,
+                max=3.0,
+                step=0.05,
+                tooltip=f"How much {axis} moves: 0 not at all, 1 as it is, 2 twice as far, -1 the other way round.",
+            ),
+            io.Float.Input(
+                f"{axis}_offset",
+                default=0.0,
+                min=-90.0,
+                max=90.0,
+                step=0.5,
+                tooltip=f"Degrees for the whole clip; positive {positive}.",
+            ),
+            io.Float.Input(
+                f"{axis}_limit",
+                default=NO_LIMIT,
+                min=0.0,
+                max=NO_LIMIT,
+                step=0.5,
+                tooltip=f"{axis} never departs further than this from the portrait, in degrees to either side, "
+                f"whatever else is set. {NO_LIMIT:g} is no limit.",
+            ),
+        ]
+    return inputs
+
+
+def _curve_inputs() -> list[io.Input]:
+    inputs = [
+        io.MultiType.Input(
+            f"{axis}_curve",
+            [io.Float, Floats],
+            optional=True,
+            tooltip=f"Degrees to add, one number per frame (25 a second), from any node that makes a list of "
+            f"floats; a single number holds for the whole clip. Positive {positive}.",
+        )
+        for axis, positive in ANGLES.items()
+    ]
+    blink = io.MultiType.Input(
+        "blink_curve",
+        [io.Float, Floats],
+        optional=True,
+        tooltip="How far the eyes are shut, one number per frame: 0 as they are, 1 shut. Numbers beyond count as "
+        "0 or 1.",
+    )
+    return [*inputs, blink]
+
+
+def _edit(pose: HeadMotion, portrait: Any, keyframes: str, **options: Any) -> HeadMotion:
+    frames = len(pose)
+    angles = {
+        axis: AngleEdit(*(options.pop(f"{axis}_{what}") for what in ("scale", "offset", "limit")))
+        for axis in ANGLES
+    }
+    given = {name: options.pop(name, None) for name in CURVES}
+    curves = {
+        name.removesuffix("_curve"): frame_numbers(value, frames, name)
+        for name, value in given.items()
+        if value is not None
+    }
+    edit = MotionEdit(keyframes=parse_keyframes(keyframes, frames), curves=curves, **angles, **options)
+    return edit_head_motion(pose, rest_state(portrait), edit)

@@ -1,0 +1,97 @@
+"""DAWN Plot Pose & Blink."""
+
+from __future__ import annotations
+
+import comfy.model_management as mm
+import torch
+from comfy_api.latest import io, ui
+
+from ..dawn_model.head_motion_cursor import plot_with_cursor
+from ..dawn_model.head_motion_plot import SMALLEST, plot_head_motion
+from ..dawn_model.portrait import Portrait
+from ..dawn_model.structures import HeadMotion
+from . import host
+from .pose_track import rest_state
+from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+
+BYTES_PER_PIXEL = 12
+
+
+class DawnPlotPoseBlink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnPlotPoseBlink",
+            display_name="DAWN Plot Pose & Blink",
+            category=CATEGORY,
+            description=(
+                "Draws head motion and blinks over time: the speech, yaw, pitch, roll, size and position, and how "
+                "far the eyes are open. With a moving cursor it makes a video of the plot, to put beside the result."
+            ),
+            inputs=[
+                DawnPose.Input("pose"),
+                DawnAudio.Input("speech", optional=True, tooltip="To see what is heard when."),
+                DawnPortrait.Input(
+                    "portrait", optional=True, tooltip="To see how it holds head and eyes, dashed."
+                ),
+                io.Int.Input(
+                    "width",
+                    default=1280,
+                    min=SMALLEST[0],
+                    max=4096,
+                    step=8,
+                    tooltip="Of the picture, in pixels. 640 by 480 is enough for a moving cursor.",
+                ),
+                io.Int.Input(
+                    "height",
+                    default=960,
+                    min=SMALLEST[1],
+                    max=4096,
+                    step=8,
+                    tooltip="Of the picture, in pixels.",
+                ),
+                io.Boolean.Input(
+                    "moving_cursor",
+                    default=False,
+                    tooltip="One picture per frame with a line at its time and the numbers there, 25 a second, for "
+                    "Create Video. 640 by 480 takes 92 MB of memory per second.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="plot")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        pose: HeadMotion,
+        width: int,
+        height: int,
+        moving_cursor: bool,
+        speech: Speech | None = None,
+        portrait: Portrait | None = None,
+    ) -> io.NodeOutput:
+        frames = len(pose)
+        if speech is not None and len(speech.features) != frames:
+            raise ValueError(
+                f"speech: it has {len(speech.features)} frames and the pose {frames}. Connect the speech that the "
+                "pose was made for"
+            )
+        if moving_cursor:
+            _require_memory(frames * width * height * BYTES_PER_PIXEL, frames)
+        waveform = None if speech is None else speech.audio["waveform"][0]
+        rest = None if portrait is None else rest_state(portrait)
+        plot = plot_head_motion(pose, width, height, waveform, rest, room_for_values=moving_cursor)
+        images = plot.picture[None]
+        if moving_cursor:
+            images = plot_with_cursor(plot, host.Progress(frames).update)
+        return io.NodeOutput(images.to(host.result_device()), ui=ui.PreviewImage(images[:1]))
+
+
+def _require_memory(needed: int, frames: int) -> None:
+    free = mm.get_free_memory(torch.device("cpu"))
+    if needed > 0.8 * free:
+        raise ValueError(
+            f"moving_cursor: {frames} pictures of this size take {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB of "
+            "memory are free. Lower width and height, or switch it off"
+        )

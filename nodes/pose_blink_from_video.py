@@ -1,0 +1,105 @@
+"""DAWN Pose & Blink From Video."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import comfy.model_management as mm
+from comfy_api.latest import io, ui
+
+from ..dawn_model.face_mesh import FaceLandmarker
+from ..dawn_model.head_motion_video import REFERENCES, film_head_motion, onto_portrait
+from ..dawn_model.portrait import Portrait
+from ..dawn_model.structures import FPS
+from . import host
+from .pose_track import fit_to_speech, length_input, rest_state
+from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .video_frames import timed_frames
+
+log = logging.getLogger(__name__)
+
+
+class DawnPoseBlinkFromVideo(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnPoseBlinkFromVideo",
+            display_name="DAWN Pose & Blink From Video",
+            category=CATEGORY,
+            description=(
+                "Takes head motion and blinks from a video of somebody, with any frame rate, for the portrait to "
+                "do the same. The lips follow the speech, not the video."
+            ),
+            inputs=[
+                io.MultiType.Input(
+                    "video",
+                    [io.Video, io.Image],
+                    tooltip="A video, or a batch of images, in which a face is seen. The largest one is followed.",
+                ),
+                DawnPortrait.Input("portrait"),
+                DawnAudio.Input("speech"),
+                io.Combo.Input(
+                    "reference",
+                    options=list(REFERENCES),
+                    default=REFERENCES[0],
+                    tooltip="What in the video stands for the portrait's own pose. average or first frame: the "
+                    "portrait moves as the head in the video moves from there, and narrow eyes stay narrow. "
+                    "absolute: it is turned exactly as in the video.",
+                ),
+                length_input(),
+                io.Float.Input(
+                    "images_fps",
+                    default=float(FPS),
+                    min=0.1,
+                    max=1000.0,
+                    step=0.01,
+                    tooltip="Frames a second of a batch of images. A video brings its own.",
+                ),
+                io.Float.Input(
+                    "threshold",
+                    default=0.5,
+                    min=0.05,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How sure the face detector must be. Lower it when the face is not found.",
+                ),
+            ],
+            outputs=[
+                DawnPose.Output(display_name="pose"),
+                io.Int.Output(display_name="frames_without_face"),
+                io.String.Output(display_name="report"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        video: Any,
+        portrait: Portrait,
+        speech: Speech,
+        reference: str,
+        length: str,
+        images_fps: float,
+        threshold: float,
+    ) -> io.NodeOutput:
+        wanted = len(speech.features)
+        progress = host.Progress(wanted)
+        landmarker = FaceLandmarker.load().to(mm.get_torch_device())
+        try:
+            filmed = film_head_motion(
+                landmarker,
+                timed_frames(video, images_fps),
+                threshold,
+                longest=wanted,
+                on_frame=lambda time: progress.update(min(wanted, round(time * FPS))),
+            )
+        except ValueError as error:
+            raise ValueError(f"video: {str(error).removeprefix('video: ')}") from error
+        motion = onto_portrait(filmed.motion, rest_state(portrait), reference)
+        motion, fitted = fit_to_speech(motion, speech, length, "video")
+        report = f"{filmed.filmed} frames looked at, {filmed.without_face} without a face"
+        report += " (filled in from the frames around them). " if filmed.without_face else ". "
+        report += fitted
+        log.log(logging.WARNING if filmed.without_face else logging.INFO, "DAWN: video: %s", report)
+        return io.NodeOutput(motion, filmed.without_face, report, ui=ui.PreviewText(report))

@@ -1,0 +1,59 @@
+"""DAWN Save Pose & Blink."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import folder_paths
+from comfy_api.latest import io, ui
+
+from ..dawn_model.head_motion_file import FORMATS, save_head_motion
+from ..dawn_model.structures import HeadMotion
+from .sockets import CATEGORY, DawnPose
+
+
+class DawnSavePoseBlink(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnSavePoseBlink",
+            display_name="DAWN Save Pose & Blink",
+            category=CATEGORY,
+            description=(
+                "Saves head motion and blinks in ComfyUI's output folder: as a table that any spreadsheet opens, "
+                "or as safetensors. Both can be loaded again without loss."
+            ),
+            inputs=[
+                DawnPose.Input("pose"),
+                io.String.Input(
+                    "filename_prefix",
+                    default="pose/DAWN",
+                    tooltip="Folder and beginning of the file's name; a number is added. DAWN Load Pose & Blink "
+                    "lists what is in the folder pose.",
+                ),
+                io.Combo.Input(
+                    "format",
+                    options=list(FORMATS),
+                    default=FORMATS[0],
+                    tooltip="csv: one row per frame, degrees + right, up and clockwise, to look at and edit. "
+                    "safetensors: smaller.",
+                ),
+            ],
+            outputs=[],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, pose: HeadMotion, filename_prefix: str, format: str) -> io.NodeOutput:
+        output = Path(folder_paths.get_output_directory()).resolve()
+        if format not in FORMATS:
+            raise ValueError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
+        if not filename_prefix.strip() or not (output / filename_prefix).resolve().is_relative_to(output):
+            raise ValueError(
+                f"filename_prefix: {filename_prefix!r} is no place in the output folder. Use a name such as pose/DAWN"
+            )
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
+        file = Path(folder) / f"{name}_{counter:05}_.{format}"
+        save_head_motion(pose, file)
+        shown = (Path(subfolder) / file.name).as_posix()
+        return io.NodeOutput(ui=ui.PreviewText(f"{len(pose)} frames saved as {shown} in the output folder"))
