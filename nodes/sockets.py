@@ -18,6 +18,10 @@ DawnPortrait = io.Custom("DAWN_PORTRAIT")
 DawnPose = io.Custom("DAWN_POSE")
 DawnMotion = io.Custom("DAWN_MOTION")
 
+# Core's own types, which older versions do not know: there the sockets stay, for other packs' nodes.
+BoundingBox = io.Custom("BOUNDING_BOX")
+FaceLandmarks = io.Custom("FACE_LANDMARKS")
+
 
 @dataclass(frozen=True)
 class Speech:
