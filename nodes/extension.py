@@ -9,9 +9,11 @@ from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
 from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
+from .load_motion import DawnLoadMotion
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
+from .save_motion import DawnSaveMotion
 
 
 class DawnExtension(ComfyExtension):
@@ -26,4 +28,6 @@ class DawnExtension(ComfyExtension):
             DawnGeneratePoseBlink,
             DawnSampleMotion,
             DawnRenderFrames,
+            DawnSaveMotion,
+            DawnLoadMotion,
         ]

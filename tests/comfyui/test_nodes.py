@@ -38,6 +38,8 @@ NODES = [
     "DawnGeneratePoseBlink",
     "DawnSampleMotion",
     "DawnRenderFrames",
+    "DawnSaveMotion",
+    "DawnLoadMotion",
 ]
 
 
