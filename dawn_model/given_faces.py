@@ -45,7 +45,9 @@ def parse_box(text: str) -> Tensor | None:
 
 def _corners(x: float, y: float, width: float, height: float, name: str) -> Tensor:
     if not (width > 0 and height > 0):
-        raise ValueError(f"{name}: {width:g}×{height:g} pixels hold nothing; width and height must be above 0")
+        raise ValueError(
+            f"{name}: {width:g}×{height:g} pixels hold nothing; width and height must be above 0"
+        )
     return torch.tensor([x, y, x + width, y + height])
 
 
@@ -64,7 +66,10 @@ def boxes_for(boxes: Any, pictures: int) -> list[list[Tensor]]:
         )
     try:
         found = [
-            [_corners(*(float(box[key]) for key in ("x", "y", "width", "height")), "bounding_box") for box in group]
+            [
+                _corners(*(float(box[key]) for key in ("x", "y", "width", "height")), "bounding_box")
+                for box in group
+            ]
             for group in groups
         ]
     except (TypeError, KeyError) as error:

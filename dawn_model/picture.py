@@ -61,7 +61,9 @@ def mask_for(mask: Tensor, pictures: int, height: int, width: int) -> list[Tenso
             "Load Image gives 64×64 for a picture without transparency"
         )
     if len(mask) not in (1, pictures):
-        raise ValueError(f"mask: {len(mask)} masks arrived for {pictures} pictures; send one, or one for each")
+        raise ValueError(
+            f"mask: {len(mask)} masks arrived for {pictures} pictures; send one, or one for each"
+        )
     if not mask.isfinite().all():
         raise ValueError("mask: it holds values that are not numbers (NaN or infinite)")
     return [mask[index % len(mask)].float() for index in range(pictures)]

@@ -10,6 +10,7 @@ from .generate_pose_blink import DawnGeneratePoseBlink
 from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
 from .load_motion import DawnLoadMotion
+from .paste_back import DawnPasteBack
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
@@ -30,4 +31,5 @@ class DawnExtension(ComfyExtension):
             DawnRenderFrames,
             DawnSaveMotion,
             DawnLoadMotion,
+            DawnPasteBack,
         ]

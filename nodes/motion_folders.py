@@ -19,7 +19,9 @@ def motion_names() -> list[str]:
     names = []
     for annotation, folder in _FOLDERS.items():
         root = Path(folder())
-        names += sorted(f"{path.relative_to(root).as_posix()}{annotation}" for path in root.rglob(f"*{SUFFIX}"))
+        names += sorted(
+            f"{path.relative_to(root).as_posix()}{annotation}" for path in root.rglob(f"*{SUFFIX}")
+        )
     return names or [NOTHING_FOUND]
 
 
@@ -30,13 +32,17 @@ def motion_path(name: str) -> Path:
     path = Path(folder_paths.get_annotated_filepath(name)).resolve()
     roots = [Path(folder()).resolve() for folder in _FOLDERS.values()]
     if not any(path.is_relative_to(root) for root in roots) or not path.is_file():
-        raise ValueError(f"motion: {name} is neither in the input nor in the output folder. Press R to refresh")
+        raise ValueError(
+            f"motion: {name} is neither in the input nor in the output folder. Press R to refresh"
+        )
     return path
 
 
 def next_motion_path(prefix: str) -> Path:
     """A name with the next free number, as core's savers count; the prefix may hold a folder and %date% parts."""
-    folder, filename, counter, _, _ = folder_paths.get_save_image_path(prefix, folder_paths.get_output_directory())
+    folder, filename, counter, _, _ = folder_paths.get_save_image_path(
+        prefix, folder_paths.get_output_directory()
+    )
     return Path(folder) / f"{filename}_{counter:05}_{SUFFIX}"
 
 

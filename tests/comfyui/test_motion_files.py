@@ -59,7 +59,9 @@ def test_files_are_counted_and_offered(comfy, head, saved):
     assert [name[:18] for name in names[:2]] == ["motion/count_00001", "motion/count_00002"]
     assert "%" not in names[2]
     (socket,) = [
-        socket for socket in comfy.node_class("DawnLoadMotion").define_schema().inputs if socket.id == "motion"
+        socket
+        for socket in comfy.node_class("DawnLoadMotion").define_schema().inputs
+        if socket.id == "motion"
     ]
     assert set(names) <= set(socket.options)
 
@@ -104,7 +106,9 @@ def test_a_broken_file(comfy, head, saved):
         comfy.run(loading(head, name))
 
 
-@pytest.mark.parametrize("name", ["gone.motion.safetensors", "../models/dawn/tiny-128.safetensors", "/etc/passwd"])
+@pytest.mark.parametrize(
+    "name", ["gone.motion.safetensors", "../models/dawn/tiny-128.safetensors", "/etc/passwd"]
+)
 def test_files_that_are_not_in_comfyuis_folders(comfy, head, name):
     with pytest.raises(PromptRejected, match=r"is neither in the input nor in the output folder"):
         comfy.run(loading(head, name))

@@ -40,6 +40,7 @@ NODES = [
     "DawnRenderFrames",
     "DawnSaveMotion",
     "DawnLoadMotion",
+    "DawnPasteBack",
 ]
 
 

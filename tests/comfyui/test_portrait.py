@@ -105,7 +105,8 @@ def test_a_batch_of_portraits_gives_a_batch_of_clips(comfy, head, given, astrona
     """Every node behind runs once for each picture, and each clip is what the picture alone gives."""
     mirrored = astronaut.flip(2)
     alone = [
-        comfy.run({**head, "image": given.image(image)}).output("frames").clone() for image in (astronaut, mirrored)
+        comfy.run({**head, "image": given.image(image)}).output("frames").clone()
+        for image in (astronaut, mirrored)
     ]
     run = comfy.run({**head, "image": given.image(torch.cat([astronaut, mirrored]))})
     clips, sounds, rates = run.outputs["frames"]

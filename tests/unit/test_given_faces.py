@@ -107,7 +107,9 @@ def core_landmarks(face) -> dict:
 
 
 def test_cores_landmarks_are_our_points(face):
-    ((found,),) = faces_from_landmarks({"frames": [[core_landmarks(face)]], "image_size": (512, 512)}, 1, 512, 512)
+    ((found,),) = faces_from_landmarks(
+        {"frames": [[core_landmarks(face)]], "image_size": (512, 512)}, 1, 512, 512
+    )
     assert torch.allclose(found.points, face.points, atol=1e-3)
     assert torch.allclose(head_pose(found.points), head_pose(face.points), atol=1e-2)
     assert found.presence > 0.95 and found.score == face.score
@@ -116,7 +118,10 @@ def test_cores_landmarks_are_our_points(face):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_size": (256, 512)}, r"face_landmarks: they are of a picture of 512×256, this one is 512×512"),
+        (
+            {"image_size": (256, 512)},
+            r"face_landmarks: they are of a picture of 512×256, this one is 512×512",
+        ),
         ({"frames": [[], []]}, r"face_landmarks: those of 2 pictures arrived for 1"),
         ({"frames": [[{}]]}, r"face_landmarks: expected what ComfyUI's Detect Face Landmarks"),
         ({"frames": None}, r"face_landmarks: expected what ComfyUI's"),

@@ -54,7 +54,11 @@ def rewrite(file, metadata=None, **tensors):
     with safe_open(file, "pt") as opened:
         known = opened.metadata()
     content = {**load_file(file), **tensors}
-    save_file({key: value for key, value in content.items() if value is not None}, file, {**known, **(metadata or {})})
+    save_file(
+        {key: value for key, value in content.items() if value is not None},
+        file,
+        {**known, **(metadata or {})},
+    )
 
 
 @pytest.mark.parametrize(

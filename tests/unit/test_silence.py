@@ -14,9 +14,7 @@ from dawn_model.silence import SPEECH_LEVEL, SilenceGate, level, loudness
 def seconds(*parts: tuple[float, float]) -> torch.Tensor:
     """Noise of (seconds, RMS) one after the other."""
     noise = torch.Generator().manual_seed(0)
-    return torch.cat(
-        [rms * torch.randn(round(time * SPEECH_RATE), generator=noise) for time, rms in parts]
-    )
+    return torch.cat([rms * torch.randn(round(time * SPEECH_RATE), generator=noise) for time, rms in parts])
 
 
 def at(signal: torch.Tensor, start: float, stop: float) -> torch.Tensor:
@@ -36,7 +34,9 @@ def test_pauses_become_digital_silence_and_speech_stays():
 def test_the_threshold_decides_what_a_pause_is():
     assert torch.equal(SilenceGate(threshold=50)(PAUSE), PAUSE)
     quiet = PAUSE * 1e-2
-    assert torch.equal(SilenceGate(30).open_at(quiet), SilenceGate(30).open_at(PAUSE)), "relative to the loud parts"
+    assert torch.equal(SilenceGate(30).open_at(quiet), SilenceGate(30).open_at(PAUSE)), (
+        "relative to the loud parts"
+    )
 
 
 def test_attack_and_hold_are_times():
