@@ -18,6 +18,7 @@ from .colour_match import ColourMatch
 from .crop import Crop, resize
 from .paste_placement import Placement, paste_mask
 from .portrait import Portrait
+from .region import Region
 from .structures import MotionLatents
 from .warping import MotionPyramid
 
@@ -45,9 +46,23 @@ class PasteOptions:
 
 
 def fit_within(height: int, width: int, longest: int) -> tuple[int, int]:
-    """The size of a picture whose longest side may be at most `longest`; 0 leaves every size."""
-    scale = min(1.0, longest / max(height, width)) if longest > 0 else 1.0
-    return max(1, round(height * scale)), max(1, round(width * scale))
+    """The size of a picture whose longest side may be at most `longest`, in even numbers, which video needs.
+
+    0 leaves every size as it is.
+    """
+    if longest <= 0:
+        return height, width
+    scale = min(1.0, longest / max(height, width))
+    return tuple(max(2, 2 * round(length * scale / 2 - 1e-6)) for length in (height, width))
+
+
+def square_of(portrait: Portrait, side: int) -> Portrait:
+    """The portrait's square as a portrait of its own: pasting into it gives the animated square, as sharp as
+    the picture."""
+    crop = Crop(portrait.crop.region, side, portrait.crop.height, portrait.crop.width)
+    middle = (side - 1) / 2
+    whole = Crop(Region(middle, middle, side), side, side, side)
+    return Portrait(crop.cut(portrait.picture), crop.to_crop(portrait.points), whole)
 
 
 class PasteBack:

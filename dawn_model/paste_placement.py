@@ -14,6 +14,8 @@ from .crop import Crop
 from .face_mesh import SKIN_POINTS
 
 REGIONS = ("square", "face")
+WHOLE = "whole"
+"""The region of a square that is not pasted into anything."""
 
 _MASK_SIZE = 256
 _ROUND = 0.25
@@ -69,7 +71,7 @@ def paste_mask(points: Tensor, region: str, feather: float) -> Tensor:
 
     Args:
         points: face mesh [478, 2 or 3] in the square, -1..1.
-        region: "square", all of it, fading towards its border; or "face", the hull of the mesh.
+        region: "square", all of it, fading towards its border; "face", the hull of the mesh; or WHOLE.
         feather: how wide the border fades, in sides of the square.
 
     Raises:
@@ -77,6 +79,8 @@ def paste_mask(points: Tensor, region: str, feather: float) -> Tensor:
     """
     if not 0 <= feather <= _ROUND:
         raise ValueError(f"feather: {feather} of the square's side can not fade; give 0 to {_ROUND}")
+    if region == WHOLE:
+        return torch.ones(_MASK_SIZE, _MASK_SIZE, 1)
     if region == "square":
         depth = _depth_of_square()
     elif region == "face":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import torch
@@ -10,8 +11,8 @@ from torch import Tensor
 
 from ..dawn_model.colour_match import ColourMatch
 from ..dawn_model.frame_range import FrameRange
-from ..dawn_model.paste_back import PasteBack, PasteOptions, fit_within, paste_back
-from ..dawn_model.paste_placement import REGIONS
+from ..dawn_model.paste_back import PasteBack, PasteOptions, fit_within, paste_back, square_of
+from ..dawn_model.paste_placement import REGIONS, WHOLE
 from ..dawn_model.picture import mask_for
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.structures import MotionLatents
@@ -21,6 +22,7 @@ from .sockets import CATEGORY, DawnMotion, DawnPortrait, Motion
 log = logging.getLogger(__name__)
 
 DEFAULTS = PasteOptions()
+RESULTS = PICTURE, SQUARE = "picture", "square"
 
 
 class DawnPasteBack(io.ComfyNode):
@@ -89,13 +91,20 @@ class DawnPasteBack(io.ComfyNode):
                     tooltip="How much of what is finer than the frames can show comes from the picture. 0 shows "
                     "the frames as they are.",
                 ),
+                io.Combo.Input(
+                    "result",
+                    options=list(RESULTS),
+                    default=PICTURE,
+                    tooltip="picture: the whole picture. square: only what was animated, no larger than it is in the "
+                    "picture, but as sharp; region, feather, mask and onto are for the picture.",
+                ),
                 io.Int.Input(
                     "longest_side",
                     default=1920,
                     min=0,
                     max=16384,
                     tooltip="Makes larger pictures smaller, in pixels, because a minute of frames at 1920×1080 takes "
-                    "37 GB of memory. 0 keeps the size of the picture.",
+                    "37 GB of memory. Sides come out even, as videos need them. 0 keeps the size of the picture.",
                 ),
                 io.Int.Input(
                     "first_frame",
@@ -118,6 +127,7 @@ class DawnPasteBack(io.ComfyNode):
         feather: float,
         colour_match: float,
         detail: float,
+        result: str,
         longest_side: int,
         motion: Motion | None = None,
         onto: Tensor | None = None,
@@ -126,6 +136,15 @@ class DawnPasteBack(io.ComfyNode):
     ) -> io.NodeOutput:
         options = PasteOptions(region, feather, colour_match, detail)
         side = _check_frames(images)
+        if result == SQUARE:
+            if mask is not None or onto is not None:
+                raise ValueError(
+                    "result: a square is not pasted into anything; choose picture, or disconnect mask and onto"
+                )
+            options = dataclasses.replace(options, region=WHOLE)
+            portrait = square_of(portrait, max(side, round(portrait.crop.region.side)))
+        elif result != PICTURE:
+            raise ValueError(f"result: {result!r} is none; choose one of {', '.join(RESULTS)}")
         height, width = portrait.picture.shape[:2]
         size = fit_within(height, width, longest_side)
         if size != (height, width):
