@@ -15,6 +15,7 @@ from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .save_motion import DawnSaveMotion
+from .talking_head import DawnTalkingHead
 
 
 class DawnExtension(ComfyExtension):
@@ -32,4 +33,5 @@ class DawnExtension(ComfyExtension):
             DawnSaveMotion,
             DawnLoadMotion,
             DawnPasteBack,
+            DawnTalkingHead,
         ]

@@ -41,6 +41,7 @@ NODES = [
     "DawnSaveMotion",
     "DawnLoadMotion",
     "DawnPasteBack",
+    "DawnTalkingHead",
 ]
 
 
