@@ -3,8 +3,8 @@
 It expands into a small graph of them when it runs, and computes nothing itself. So every stage is cached as if
 the user had wired it: another seed does not encode the speech again, another size samples nothing. Calling the
 stages' functions here would do all of it again on every change. Expansion works alike in every ComfyUI that has
-our schema; errors of a stage show on this node. The inputs are passed on as wires (`rawLink`), because ComfyUI
-can not tell whether a value, other than a wire, is the one that it has a result for.
+our schema; errors of a stage show on this node. The stages get the wires that come in here and not their values,
+because ComfyUI can tell of a wire, and not of a tensor, whether it has a result for it already.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
+from torch import Tensor
 
 from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
@@ -22,9 +23,6 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .sockets import CATEGORY, DawnModel
 
-Link = list[Any]
-
-WIRE = {"rawLink": True}
 PAUSE_DB = 30.0
 
 
@@ -40,21 +38,21 @@ class DawnTalkingHead(io.ComfyNode):
                 "their defaults; use those to see, change or keep anything in between."
             ),
             enable_expand=True,
+            is_input_list=True,  # to count what comes: ComfyUI mixes up the outputs of an expansion over lists
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
-                DawnModel.Input("model", extra_dict=WIRE),
+                DawnModel.Input("model"),
                 io.Image.Input(
                     "image",
-                    extra_dict=WIRE,
                     tooltip="A picture with a face, best seen from the front, mouth closed. Of several faces the "
-                    "largest speaks; of a batch of pictures every one becomes a video.",
+                    "largest speaks.",
                 ),
                 io.Audio.Input(
-                    "audio", extra_dict=WIRE, tooltip="The speech, of any length; the video gets as long."
+                    "audio", tooltip="The speech, of any length; the video gets as long."
                 ),
                 io.AudioEncoder.Input(
                     "audio_encoder",
                     optional=True,
-                    extra_dict=WIRE,
                     tooltip="From DAWN Load Audio Encoder, for models that bring none of their own.",
                 ),
                 io.Boolean.Input(
@@ -97,29 +95,32 @@ class DawnTalkingHead(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: Link,
-        image: Link,
-        audio: Link,
-        paste_back: bool,
-        size: int,
-        rest_in_silence: bool,
-        seed: int,
-        audio_encoder: Link | None = None,
+        image: list[Tensor | None],
+        audio: list[dict | None],
+        paste_back: list[bool],
+        size: list[int],
+        rest_in_silence: list[bool],
+        seed: list[int],
+        **_: list[Any],
     ) -> io.NodeOutput:
+        _check_single(image, audio)
+        (whole,), (longest,), (rests,), (number,) = paste_back, size, rest_in_silence, seed
+        wires = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
+        model = wires["model"]
         graph = GraphBuilder()
-        portrait = _stage(graph, DawnPreparePortrait, image=image).out(0)
+        portrait = _stage(graph, DawnPreparePortrait, image=wires["image"]).out(0)
         speech = _stage(
             graph,
             DawnEncodeAudio,
-            audio_encoder=audio_encoder,
-            audio=audio,
-            silence_threshold=PAUSE_DB if rest_in_silence else 0.0,
+            audio_encoder=wires.get("audio_encoder"),
+            audio=wires["audio"],
+            silence_threshold=PAUSE_DB if rests else 0.0,
         ).out(0)
         pose = _stage(
-            graph, DawnGeneratePoseBlink, model=model, portrait=portrait, speech=speech, seed=seed
+            graph, DawnGeneratePoseBlink, model=model, portrait=portrait, speech=speech, seed=number
         ).out(0)
         motion = _stage(
-            graph, DawnSampleMotion, model=model, portrait=portrait, speech=speech, pose=pose, seed=seed
+            graph, DawnSampleMotion, model=model, portrait=portrait, speech=speech, pose=pose, seed=number
         ).out(0)
         frames = _stage(graph, DawnRenderFrames, model=model, portrait=portrait, motion=motion)
         sound, fps = frames.out(1), frames.out(2)
@@ -129,11 +130,21 @@ class DawnTalkingHead(io.ComfyNode):
             portrait=portrait,
             images=frames.out(0),
             motion=motion,
-            result=PICTURE if paste_back else SQUARE,
-            longest_side=size,
+            result=PICTURE if whole else SQUARE,
+            longest_side=longest,
         ).out(0)
         video = graph.node("CreateVideo", images=images, audio=sound, fps=fps).out(0)
         return io.NodeOutput(video, images, sound, fps, expand=graph.finalize())
+
+
+def _check_single(image: list[Tensor | None], audio: list[dict | None]) -> None:
+    pictures = sum(1 if batch is None else len(batch) for batch in image)
+    for name, count in (("image", pictures), ("audio", len(audio))):
+        if count != 1:
+            raise ValueError(
+                f"{name}: {count} arrived, and DAWN Talking Head makes one video. Send one at a time, or wire up "
+                "DAWN Prepare Portrait and the nodes behind it, which make a video of each picture"
+            )
 
 
 def _stage(graph: GraphBuilder, node: type[io.ComfyNode], **given: Any):
