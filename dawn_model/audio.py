@@ -121,11 +121,15 @@ def to_video_rate(hidden: Tensor, frames: int) -> Tensor:
     return torch.lerp(hidden[rows[0]], hidden[rows[1]], fraction.to(hidden)[:, None])
 
 
+def samples_until(frames: int, rate: int) -> int:
+    """Samples in the first `frames` video frames, rounded to the nearest where that is no whole number."""
+    return (2 * frames * rate + FPS) // (2 * FPS)
+
+
 def align_waveform(waveform: Tensor, rate: int, frames: int) -> Tensor:
     """Cut or continue with silence a sound [..., T] so that it lasts exactly `frames` video frames.
 
-    Rate and channels stay. Where a frame is no whole number of samples, the end is rounded
-    to the nearest one.
+    Rate and channels stay.
     """
-    samples = (2 * frames * rate + FPS) // (2 * FPS)
+    samples = samples_until(frames, rate)
     return F.pad(waveform[..., :samples], (0, max(0, samples - waveform.shape[-1])))

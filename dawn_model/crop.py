@@ -102,8 +102,10 @@ def crop_face(
         align_roll: turns the square with the head, so that the head stands upright in the crop.
 
     Raises:
-        ValueError: a margin that leaves nothing, or points of no extent.
+        ValueError: a margin that leaves nothing, numbers that are none, or points of no extent.
     """
+    if not all(math.isfinite(value) for value in (margin, *shift)):
+        raise ValueError(f"margin and shift must be numbers, got {margin}, {shift[0]} and {shift[1]}")
     if margin <= -0.5:
         raise ValueError(f"a margin of {margin} leaves nothing of the face; it must be above -0.5")
     angle = -math.radians(float(head_pose(points)[2])) if align_roll else 0.0

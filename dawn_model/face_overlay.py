@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -46,6 +47,7 @@ def draw_face_overlay(
         crop: outlined when given.
         others: faces that were found but not chosen, as grey boxes.
     """
+    pixels = 0.0 if crop is None else crop.region.side
     longest = max(picture.shape[:2])
     if longest > LONGEST_SIDE:
         scale = LONGEST_SIDE / longest
@@ -63,13 +65,12 @@ def draw_face_overlay(
     for other in others:
         _rectangle(canvas, other.box.tolist(), _OTHER, thickness)
     if crop is not None:
-        outline = _subpixel(crop.corners().numpy())
-        cv2.polylines(canvas, [outline], True, _CROP, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        _outline(canvas, crop, thickness)
     _rectangle(canvas, state.box.tolist(), _BOX, thickness)
     _mesh(canvas, face)
     _axes(canvas, face, state, 2 * thickness)
     keep = face.box if crop is None else torch.cat([crop.corners().amin(0), crop.corners().amax(0)])
-    canvas = _numbers(canvas, face, state, keep.tolist())
+    canvas = _numbers(canvas, face, state, keep.tolist(), None if crop is None else (pixels, crop.region.angle))
     return torch.from_numpy(canvas).float() / 255
 
 
@@ -89,6 +90,14 @@ def _subpixel(points: np.ndarray) -> np.ndarray:
 def _rectangle(canvas: np.ndarray, box: Sequence[float], colour: tuple, thickness: int) -> None:
     low, high = _subpixel(np.array(box).reshape(2, 2)).tolist()
     cv2.rectangle(canvas, low, high, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+
+
+def _outline(canvas: np.ndarray, crop: Crop, thickness: int) -> None:
+    """The square, with a thick upper side that shows which way it is turned."""
+    corners = _subpixel(crop.corners().numpy())
+    cv2.polylines(canvas, [corners], True, _CROP, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    ends = corners[:2].tolist()
+    cv2.line(canvas, *ends, _CROP, 3 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
 def _mesh(canvas: np.ndarray, face: Face) -> None:
@@ -111,8 +120,14 @@ def _axes(canvas: np.ndarray, face: Face, state: FaceState, thickness: int) -> N
         cv2.line(canvas, *ends, _AXES[axis], thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
 
 
-def _numbers(canvas: np.ndarray, face: Face, state: FaceState, keep: Sequence[float]) -> np.ndarray:
-    """A panel of text in the corner that hides least of the box `keep`."""
+def _numbers(
+    canvas: np.ndarray,
+    face: Face,
+    state: FaceState,
+    keep: Sequence[float],
+    crop: tuple[float, float] | None,
+) -> np.ndarray:
+    """A panel of text in the corner that hides least of the box `keep`; crop: side in pixels and angle."""
     yaw, pitch, roll = state.pose[:3].tolist()
     left, right = state.blink.tolist()
     lines = [
@@ -122,6 +137,10 @@ def _numbers(canvas: np.ndarray, face: Face, state: FaceState, keep: Sequence[fl
         f"eyes L {left:.2f}  R {right:.2f}",
         f"face {face.score:.0%}",
     ]
+    if crop is not None:
+        side, angle = crop
+        turned = f" turned {math.degrees(angle):+.0f}°" if angle else ""
+        lines.append(f"square {side:.0f} px{turned}")
     height, width = canvas.shape[:2]
     font = ImageFont.load_default(size=max(11, min(height, width) // 28))
     image = Image.fromarray(canvas)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import math
 from typing import Any
 
 import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dawn_model import silence
 from ..dawn_model.audio import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
+from ..dawn_model.silence import SilenceGate
 from ..dawn_model.structures import AudioFeatures
 from . import host
 from .audio_encoder import hidden_states
@@ -51,7 +54,54 @@ class DawnEncodeAudio(io.ComfyNode):
                     min=0.0,
                     max=86400.0,
                     step=0.04,
-                    tooltip="How much of the audio to use, in seconds. 0 means all of it.",
+                    tooltip="How much of the audio to use, in seconds. 0 means all of it. When there is less, the "
+                    "video is as long as the audio, and the log says so.",
+                ),
+                io.Float.Input(
+                    "tail",
+                    default=0.0,
+                    min=0.0,
+                    max=600.0,
+                    step=0.04,
+                    optional=True,
+                    tooltip="Seconds of silence to add at the end, so that the mouth closes before the video ends.",
+                ),
+                io.Float.Input(
+                    "silence_threshold",
+                    default=0.0,
+                    min=0.0,
+                    max=80.0,
+                    step=1.0,
+                    optional=True,
+                    tooltip="Lets the mouth rest in pauses: what is so many dB below the loud parts reaches the "
+                    "model as silence. 30 suits most recordings, more for very clean ones. 0 is off, as in the "
+                    "paper. The sound you hear stays as it is.",
+                ),
+                io.Float.Input(
+                    "silence_attack",
+                    default=0.05,
+                    min=0.0,
+                    max=5.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How long before speech begins a pause ends, in seconds. Longer keeps soft beginnings.",
+                ),
+                io.Float.Input(
+                    "silence_hold",
+                    default=0.2,
+                    min=0.0,
+                    max=5.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="How long after speech a pause begins, in seconds. Longer keeps soft endings and short "
+                    "pauses between words.",
+                ),
+                io.Boolean.Input(
+                    "level",
+                    default=False,
+                    optional=True,
+                    tooltip="Brings whispered and shouted recordings to the same loudness for the model. The sound "
+                    "you hear stays as it is.",
                 ),
                 io.AudioEncoder.Input(
                     "audio_encoder",
@@ -69,14 +119,31 @@ class DawnEncodeAudio(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: LoadedModel, audio: dict | None, start: float, duration: float, audio_encoder: Any = None
+        cls,
+        model: LoadedModel,
+        audio: dict | None,
+        start: float,
+        duration: float,
+        tail: float = 0.0,
+        silence_threshold: float = 0.0,
+        silence_attack: float = 0.05,
+        silence_hold: float = 0.2,
+        level: bool = False,
+        audio_encoder: Any = None,
     ) -> io.NodeOutput:
         waveform, rate = _single_clip(audio)
+        _check_seconds(start=start, duration=duration, tail=tail)
         waveform = _cut(waveform, rate, start, duration)
+        gate = SilenceGate(silence_threshold, silence_attack, silence_hold)
         try:
-            frames = frame_count(waveform.shape[-1], rate)
+            frames = frame_count(waveform.shape[-1] + round(tail * rate), rate)
+            speech = to_speech(waveform, rate)
+            if level:
+                speech = silence.level(speech)
+            if gate.threshold > 0:
+                speech = gate(speech)
             # Whole frames, so that every row lies exactly at its frame's time.
-            speech = align_waveform(to_speech(waveform, rate), SPEECH_RATE, frames)
+            speech = align_waveform(speech, SPEECH_RATE, frames)
         except ValueError as error:
             raise ValueError(f"audio: {error}. Load a sound file with speech in it") from error
 
@@ -120,10 +187,28 @@ def _single_clip(audio: dict | None) -> tuple[Tensor, int]:
     return waveform[0], rate
 
 
+def _check_seconds(**seconds: float) -> None:
+    """Numbers from other nodes have not passed the widgets' limits."""
+    for name, value in seconds.items():
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError(f"{name}: {value:g} is no time in seconds; it must be 0 or more")
+
+
 def _cut(waveform: Tensor, rate: int, start: float, duration: float) -> Tensor:
-    seconds = waveform.shape[-1] / rate if rate > 0 else 0.0
+    samples = waveform.shape[-1]
+    seconds = samples / rate if rate > 0 else 0.0
     first = round(start * rate)
-    if start > 0 and first >= waveform.shape[-1]:
+    if start > 0 and first >= samples:
         raise ValueError(f"start: {start:g} s is beyond the end of the audio, which lasts {seconds:.2f} s")
-    last = first + round(duration * rate) if duration > 0 else waveform.shape[-1]
-    return waveform[:, first : min(last, waveform.shape[-1])]
+    wanted = round(duration * rate)
+    if duration > 0 and wanted == 0:
+        raise ValueError(f"duration: {duration:g} s is less than one sample of the audio; 0 means all of it")
+    if first + wanted > samples > 0:
+        log.warning(
+            "DAWN: %g s of audio were asked for, from %g s on there are %.2f s: the video gets as long as that. "
+            "Use tail for silence at the end",
+            duration,
+            start,
+            (samples - first) / rate,
+        )
+    return waveform[:, first : first + wanted] if wanted else waveform[:, first:]

@@ -11,13 +11,17 @@ from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
 from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
+from .load_motion import DawnLoadMotion
 from .load_pose_blink import DawnLoadPoseBlink
+from .paste_back import DawnPasteBack
 from .plot_pose_blink import DawnPlotPoseBlink
 from .pose_blink_from_video import DawnPoseBlinkFromVideo
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
+from .save_motion import DawnSaveMotion
 from .save_pose_blink import DawnSavePoseBlink
+from .talking_head import DawnTalkingHead
 
 
 class DawnExtension(ComfyExtension):
@@ -38,4 +42,8 @@ class DawnExtension(ComfyExtension):
             DawnLoadPoseBlink,
             DawnSampleMotion,
             DawnRenderFrames,
+            DawnSaveMotion,
+            DawnLoadMotion,
+            DawnPasteBack,
+            DawnTalkingHead,
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,24 @@ def load(patchers: list[Any], memory: float) -> torch.device:
 def result_device() -> torch.device:
     """Where finished frames belong: the CPU, unless the user asked for the GPU."""
     return mm.intermediate_device()
+
+
+def empty_images(frames: int, height: int, width: int, advice: str) -> Tensor:
+    """Room for an IMAGE [F, H, W, 3], in half precision where the user asked ComfyUI for that.
+
+    Raises ValueError, before the system runs out of memory and ends ComfyUI; `advice` is the input that helps.
+    """
+    dtype = getattr(mm, "intermediate_dtype", lambda: torch.float32)()  # not in 0.3.75
+    device = result_device()
+    needed = frames * height * width * 3 * dtype.itemsize
+    free = mm.get_free_memory(device)
+    if needed > free:
+        raise ValueError(
+            f"{advice}: {frames} frames of {width}×{height} take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB "
+            f"are free. Choose {int(max(height, width) * math.sqrt(0.8 * free / needed))} or less, or make the "
+            "clip in parts with first_frame and last_frame of DAWN Render Frames"
+        )
+    return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 
 
 def halve_on_out_of_memory(run: Callable[[int], Any], size: int, what: str) -> Any:

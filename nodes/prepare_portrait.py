@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dawn_model.crop import MARGIN, crop_face
+from ..dawn_model.crop import MARGIN, SHIFT, crop_face
 from ..dawn_model.face import face_state
-from ..dawn_model.face_mesh import ORDERS, FaceLandmarker, choose_face
+from ..dawn_model.face_mesh import ORDERS, Face, FaceLandmarker, choose_face
 from ..dawn_model.face_overlay import draw_face_overlay
+from ..dawn_model.given_faces import boxes_for, faces_from_landmarks, faces_in_boxes, inside_mask, parse_box
+from ..dawn_model.picture import WHITE, mask_for, to_pictures
 from ..dawn_model.portrait import Portrait
 from . import host
-from .sockets import CATEGORY, DawnPortrait
+from .sockets import CATEGORY, BoundingBox, DawnPortrait, FaceLandmarks
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +33,14 @@ class DawnPreparePortrait(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "Finds the face, measures how the head is held and how far the eyes are open, and cuts a square "
-                "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd."
+                "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd. A "
+                "batch of pictures gives a list of portraits, and every node behind runs once for each of them."
             ),
             inputs=[
                 io.Image.Input(
-                    "image", tooltip="One picture with a face, best seen from the front, mouth closed."
+                    "image",
+                    tooltip="A picture with a face, best seen from the front, mouth closed. Of a batch, every "
+                    "picture becomes a clip of its own.",
                 ),
                 io.Combo.Input(
                     "face_order",
@@ -65,55 +71,138 @@ class DawnPreparePortrait(io.ComfyNode):
                     step=0.05,
                     tooltip="How sure the face detector must be. Lower it when a face is not found.",
                 ),
+                io.Float.Input(
+                    "shift_x",
+                    default=SHIFT[0],
+                    min=-1.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Moves the square to the right, in sides of the square.",
+                ),
+                io.Float.Input(
+                    "shift_y",
+                    default=SHIFT[1],
+                    min=-1.0,
+                    max=1.0,
+                    step=0.01,
+                    optional=True,
+                    tooltip="Moves the square down, in sides of the square. The default matches DAWN's training data.",
+                ),
+                io.Boolean.Input(
+                    "align_roll",
+                    default=False,
+                    optional=True,
+                    tooltip="Turns the square with the head, for heads that lie or lean far over. Pasting back "
+                    "turns it again.",
+                ),
+                io.String.Input(
+                    "background",
+                    default=WHITE,
+                    optional=True,
+                    tooltip="What shows through where a picture with alpha is transparent: a name, or #rrggbb.",
+                ),
+                io.String.Input(
+                    "box",
+                    default="",
+                    optional=True,
+                    tooltip="Where the face is, when it is not found by itself, in a drawing for one: x, y, width, "
+                    "height in pixels, from brows to chin. Empty finds it by itself.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Only faces in the white part of this mask count. Of the same size as the picture.",
+                ),
+                BoundingBox.Input(
+                    "bounding_box",
+                    optional=True,
+                    extra_dict={"forceInput": True},
+                    tooltip="Boxes from another node, instead of our own search. With several, order and index choose.",
+                ),
+                FaceLandmarks.Input(
+                    "face_landmarks",
+                    optional=True,
+                    tooltip="From ComfyUI's Detect Face Landmarks (MediaPipe), instead of our own search.",
+                ),
             ],
             outputs=[
-                DawnPortrait.Output(display_name="portrait"),
-                io.Image.Output(display_name="crop"),
-                io.Image.Output(display_name="overlay"),
+                DawnPortrait.Output(display_name="portrait", is_output_list=True),
+                io.Image.Output(display_name="crop", is_output_list=True),
+                io.Image.Output(display_name="overlay", is_output_list=True),
             ],
         )
 
     @classmethod
     def execute(
-        cls, image: Tensor, face_order: str, face_index: int, margin: float, threshold: float
+        cls,
+        image: Tensor | None,
+        face_order: str,
+        face_index: int,
+        margin: float,
+        threshold: float,
+        shift_x: float = SHIFT[0],
+        shift_y: float = SHIFT[1],
+        align_roll: bool = False,
+        background: str = WHITE,
+        box: str = "",
+        mask: Tensor | None = None,
+        bounding_box: Any = None,
+        face_landmarks: Any = None,
     ) -> io.NodeOutput:
-        picture = to_rgb(image).float()
-        height, width = picture.shape[:2]
-        device = mm.get_torch_device()
-        landmarker = FaceLandmarker.load().to(device)
-        faces = landmarker(picture, threshold)
-        face = choose_face(faces, height, width, face_order, face_index)
-        if len(faces) > 1:
-            log.info("DAWN: %d faces found, using number %d by %s", len(faces), face_index, face_order)
-        points = face.points.cpu()
-        crop = crop_face(points, height, width, CROP_PREVIEW_SIZE, margin)
-        portrait = Portrait(picture, points, crop)
-        others = [other for other in faces if other is not face]
-        overlay = draw_face_overlay(picture, face, face_state(points, height, width), crop, others)
-        results = [result.to(host.result_device())[None] for result in (crop.cut(picture), overlay)]
-        return io.NodeOutput(portrait, *results)
+        pictures = to_pictures(image, background)
+        height, width = pictures[0].shape[:2]
+        masks = mask_for(mask, len(pictures), height, width) if mask is not None else [None] * len(pictures)
+        search = _Search(len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width))
+        portraits, crops, overlays = [], [], []
+        progress = host.Progress(len(pictures))
+        for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):
+            try:
+                faces = search.faces(index, picture)
+                chosen = faces if inside is None else inside_mask(faces, inside)
+                face = choose_face(chosen, height, width, face_order, face_index)
+            except ValueError as error:
+                raise ValueError(
+                    f"picture {index + 1} of {len(pictures)}: {error}" if len(pictures) > 1 else str(error)
+                ) from error
+            if len(chosen) > 1:
+                log.info("DAWN: %d faces found, using number %d by %s", len(chosen), face_index, face_order)
+            points = face.points.cpu()
+            crop = crop_face(points, height, width, CROP_PREVIEW_SIZE, margin, (shift_x, shift_y), align_roll)
+            others = [other for other in faces if other is not face]
+            overlay = draw_face_overlay(picture, face, face_state(points, height, width), crop, others)
+            portraits.append(Portrait(picture, points, crop))
+            crops.append(crop.cut(picture).to(host.result_device())[None])
+            overlays.append(overlay.to(host.result_device())[None])
+            progress.update(index + 1)
+        return io.NodeOutput(portraits, crops, overlays)
 
 
-def to_rgb(image: Tensor | None) -> Tensor:
-    """IMAGE [1, H, W, C] with 1, 3 or 4 channels → [H, W, 3]; transparency shows white.
+class _Search:
+    """Finds the faces of each picture: in the box typed by hand, or as another node found them, or itself."""
 
-    Raises ValueError for a batch, for no picture, and for values that are not numbers.
-    """
-    if image is None:
-        raise ValueError("image: nothing arrived; connect a Load Image node")
-    if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(
-            f"image: expected pictures [batch, height, width, 1, 3 or 4], got {list(image.shape)}"
-        )
-    if image.shape[0] != 1:
-        raise ValueError(
-            f"image: a batch of {image.shape[0]} pictures arrived, and one portrait is animated at a time. "
-            "Choose one with Image From Batch, or send them one by one"
-        )
-    picture = image[0]
-    if not picture.isfinite().all():
-        raise ValueError("image: the picture holds values that are not numbers (NaN or infinite)")
-    if picture.shape[-1] == 4:
-        alpha = picture[..., 3:]
-        return picture[..., :3] * alpha + (1 - alpha)
-    return picture.expand(-1, -1, 3) if picture.shape[-1] == 1 else picture
+    def __init__(
+        self,
+        pictures: int,
+        threshold: float,
+        box: Tensor | None,
+        bounding_box: Any,
+        landmarks: Any,
+        size: tuple[int, int],
+    ):
+        self._threshold = threshold
+        self._box = box
+        self._boxes = None if bounding_box is None else boxes_for(bounding_box, pictures)
+        self._landmarks = None if landmarks is None else faces_from_landmarks(landmarks, pictures, *size)
+        self._landmarker = FaceLandmarker.load().to(mm.get_torch_device())
+
+    def faces(self, index: int, picture: Tensor) -> list[Face]:
+        if self._box is not None:
+            return faces_in_boxes(self._landmarker, picture, [self._box], self._threshold, "box")
+        if self._landmarks is not None:
+            return self._landmarks[index]
+        if self._boxes is not None:
+            return faces_in_boxes(
+                self._landmarker, picture, self._boxes[index], self._threshold, "bounding_box"
+            )
+        return self._landmarker(picture, self._threshold)

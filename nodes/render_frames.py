@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..dawn_model.frame_range import LAST, FrameRange
 from ..dawn_model.memory import rendering_bytes
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.render import render_frames
@@ -32,6 +33,22 @@ class DawnRenderFrames(io.ComfyNode):
                 DawnModel.Input("model"),
                 DawnPortrait.Input("portrait"),
                 DawnMotion.Input("motion"),
+                io.Int.Input(
+                    "first_frame",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    optional=True,
+                    tooltip="Where to start, counted from 0; 25 frames are a second. The sound is cut to match.",
+                ),
+                io.Int.Input(
+                    "last_frame",
+                    default=LAST,
+                    min=LAST,
+                    max=10_000_000,
+                    optional=True,
+                    tooltip="The last frame to render, itself included. -1 means up to the end.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -41,15 +58,14 @@ class DawnRenderFrames(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: LoadedModel, portrait: Portrait, motion: Motion) -> io.NodeOutput:
+    def execute(
+        cls, model: LoadedModel, portrait: Portrait, motion: Motion, first_frame: int = 0, last_frame: int = LAST
+    ) -> io.NodeOutput:
         config = model.config
-        if motion.latent_size != config.latent_size:
-            raise ValueError(
-                f"motion: it was sampled by {motion.model_name}, and {config.name} can not render it. Connect the "
-                "same model to DAWN Sample Motion and DAWN Render Frames"
-            )
+        motion.require_model(config)
+        chosen = FrameRange(len(motion.latents), first_frame, last_frame)
+        latents, frames = chosen.latents(motion.latents), len(chosen)
         picture, _ = portrait.at(config.image_size)
-        frames = len(motion.latents)
         patcher = model.patchers["autoencoder"]
         slice_size = FRAMES_PER_SLICE.get(patcher.load_device.type, GPU_FRAMES_PER_SLICE)
         memory = rendering_bytes(config.autoencoder, slice_size, config.image_size, model.dtype.itemsize)
@@ -64,8 +80,9 @@ class DawnRenderFrames(io.ComfyNode):
             progress.update(finished)
 
         host.halve_on_out_of_memory(
-            lambda size: render_frames(patcher.model, source, motion.latents, size, on_slice, images, done),
+            lambda size: render_frames(patcher.model, source, latents, size, on_slice, images, done),
             slice_size,
             "frames",
         )
-        return io.NodeOutput(images, motion.audio, float(FPS))
+        audio = {**motion.audio, "waveform": chosen.waveform(motion.audio["waveform"], motion.audio["sample_rate"])}
+        return io.NodeOutput(images, audio, float(FPS))

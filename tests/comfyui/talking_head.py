@@ -94,13 +94,29 @@ class Given:
     def audio_encoder(self, value: Any) -> dict[str, Any]:
         return self._node("GivenAudioEncoder", value)
 
+    def mask(self, value: Tensor) -> dict[str, Any]:
+        return self._node("GivenMask", value)
+
+    def boxes(self, value: Any) -> dict[str, Any]:
+        return self._node("GivenBoxes", value)
+
+    def landmarks(self, value: Any) -> dict[str, Any]:
+        return self._node("GivenLandmarks", value)
+
     def _node(self, node_id: str, value: Any) -> dict[str, Any]:
         name = f"value {next(self._names)}"
         self.values[name] = value
         return {"class_type": node_id, "inputs": {"name": name}}
 
     def classes(self) -> dict[str, type]:
-        sockets = {"GivenImage": "IMAGE", "GivenAudio": "AUDIO", "GivenAudioEncoder": "AUDIO_ENCODER"}
+        sockets = {
+            "GivenImage": "IMAGE",
+            "GivenAudio": "AUDIO",
+            "GivenAudioEncoder": "AUDIO_ENCODER",
+            "GivenMask": "MASK",
+            "GivenBoxes": "BOUNDING_BOX",
+            "GivenLandmarks": "FACE_LANDMARKS",
+        }
         return {name: self._class(socket) for name, socket in sockets.items()}
 
     def _class(self, socket: str) -> type:

@@ -41,7 +41,7 @@ def noise(*shape: int) -> torch.Tensor:
         (torch.full((1, 64, 64, 3), 0.5), r"No face found in the picture \(64×64\)"),
         (torch.full((1, 1, 1, 3), 0.5), r"No face found in the picture \(1×1\)"),
         (torch.full((1, 2000, 1, 3), 0.5), r"No face found in the picture \(1×2000\)"),
-        (noise(3, 64, 64, 3), r"image: a batch of 3 pictures arrived.*Image From Batch"),
+        (noise(3, 64, 64, 3), r"picture 1 of 3: No face found in the picture \(64×64\)"),
         (torch.full((1, 64, 64, 3), torch.nan), r"image: the picture holds values that are not numbers"),
         (torch.zeros(1, 0, 64, 3), r"image: expected pictures .*, got \[1, 0, 64, 3\]"),
         (torch.zeros(1, 64, 64, 2), r"image: expected pictures .*, got \[1, 64, 64, 2\]"),

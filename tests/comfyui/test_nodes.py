@@ -44,6 +44,10 @@ NODES = [
     "DawnLoadPoseBlink",
     "DawnSampleMotion",
     "DawnRenderFrames",
+    "DawnSaveMotion",
+    "DawnLoadMotion",
+    "DawnPasteBack",
+    "DawnTalkingHead",
 ]
 
 

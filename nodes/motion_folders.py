@@ -1,0 +1,54 @@
+"""Where motion files lie: DAWN Save Motion writes to the output folder, uploads come to the input folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import folder_paths
+from comfy.cli_args import args
+
+SUFFIX = ".motion.safetensors"
+NOTHING_FOUND = "(no motion file found)"
+_FOLDERS = {"": folder_paths.get_input_directory, " [output]": folder_paths.get_output_directory}
+
+
+def motion_names() -> list[str]:
+    """What the loader offers, by core's way of naming: files in the output folder end in " [output]"."""
+    names = []
+    for annotation, folder in _FOLDERS.items():
+        root = Path(folder())
+        names += sorted(
+            f"{path.relative_to(root).as_posix()}{annotation}" for path in root.rglob(f"*{SUFFIX}")
+        )
+    return names or [NOTHING_FOUND]
+
+
+def motion_path(name: str) -> Path:
+    """Raises ValueError when there is no such file, or it is not in one of ComfyUI's folders."""
+    if name == NOTHING_FOUND:
+        raise ValueError("motion: there is no motion file yet. Save one with DAWN Save Motion, or upload one")
+    path = Path(folder_paths.get_annotated_filepath(name)).resolve()
+    roots = [Path(folder()).resolve() for folder in _FOLDERS.values()]
+    if not any(path.is_relative_to(root) for root in roots) or not path.is_file():
+        raise ValueError(
+            f"motion: {name} is neither in the input nor in the output folder. Press R to refresh"
+        )
+    return path
+
+
+def next_motion_path(prefix: str) -> Path:
+    """A name with the next free number, as core's savers count; the prefix may hold a folder and %date% parts."""
+    folder, filename, counter, _, _ = folder_paths.get_save_image_path(
+        prefix, folder_paths.get_output_directory()
+    )
+    return Path(folder) / f"{filename}_{counter:05}_{SUFFIX}"
+
+
+def workflow_metadata(prompt: Any, extra: dict[str, Any] | None) -> dict[str, str]:
+    """What core's savers write beside the data, unless the user switched that off."""
+    if args.disable_metadata:
+        return {}
+    parts = {} if prompt is None else {"prompt": prompt}
+    return {name: json.dumps(value) for name, value in {**parts, **(extra or {})}.items()}

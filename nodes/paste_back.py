@@ -1,0 +1,197 @@
+"""DAWN Paste Back."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..dawn_model.colour_match import ColourMatch
+from ..dawn_model.frame_range import FrameRange
+from ..dawn_model.paste_back import PasteBack, PasteOptions, fit_within, paste_back, square_of
+from ..dawn_model.paste_placement import REGIONS, WHOLE
+from ..dawn_model.picture import mask_for
+from ..dawn_model.portrait import Portrait
+from ..dawn_model.structures import MotionLatents
+from . import host
+from .sockets import CATEGORY, DawnMotion, DawnPortrait, Motion
+
+log = logging.getLogger(__name__)
+
+DEFAULTS = PasteOptions()
+RESULTS = PICTURE, SQUARE = "picture", "square"
+
+
+class DawnPasteBack(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnPasteBack",
+            display_name="DAWN Paste Back",
+            category=CATEGORY,
+            description=(
+                "Puts the animated square back into the whole picture, without a seam. With the motion connected, "
+                "the head keeps the sharpness of the picture while it moves. Frames may come from Render Frames or "
+                "through an upscaler."
+            ),
+            inputs=[
+                DawnPortrait.Input("portrait"),
+                io.Image.Input("images", tooltip="The frames of this portrait, from DAWN Render Frames."),
+                DawnMotion.Input(
+                    "motion",
+                    optional=True,
+                    tooltip="The motion that the frames were rendered from. Carries hair, skin and grain of the "
+                    "picture along with the head; without it they stay only where nothing moves.",
+                ),
+                io.Image.Input(
+                    "onto",
+                    optional=True,
+                    tooltip="Frames to paste into instead of the still picture, of the same size as the result: "
+                    "those of another DAWN Paste Back, for several faces in one picture. The shorter clip rests "
+                    "on its last frame.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Nothing changes where this mask is black: hands, glasses, letters in front of the "
+                    "face. Of the same size as the picture.",
+                ),
+                io.Combo.Input(
+                    "region",
+                    options=list(REGIONS),
+                    default=DEFAULTS.region,
+                    tooltip="square: everything that was animated, for heads that move. face: only the face, for a "
+                    "head that stays where it is and hair or a background that must not change at all.",
+                ),
+                io.Float.Input(
+                    "feather",
+                    default=DEFAULTS.feather,
+                    min=0.0,
+                    max=0.25,
+                    step=0.01,
+                    tooltip="How wide the border fades, in sides of the square.",
+                ),
+                io.Float.Input(
+                    "colour_match",
+                    default=DEFAULTS.colour_match,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="Brings the frames' colours to those of the picture, the same change for all frames.",
+                ),
+                io.Float.Input(
+                    "detail",
+                    default=DEFAULTS.detail,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    tooltip="How much of what is finer than the frames can show comes from the picture. 0 shows "
+                    "the frames as they are.",
+                ),
+                io.Combo.Input(
+                    "result",
+                    options=list(RESULTS),
+                    default=PICTURE,
+                    tooltip="picture: the whole picture. square: only what was animated, no larger than it is in the "
+                    "picture, but as sharp; region, feather, mask and onto are for the picture.",
+                ),
+                io.Int.Input(
+                    "longest_side",
+                    default=1920,
+                    min=0,
+                    max=16384,
+                    tooltip="Makes larger pictures smaller, in pixels, because a minute of frames at 1920×1080 takes "
+                    "37 GB of memory. Sides come out even, as videos need them. 0 keeps the size of the picture.",
+                ),
+                io.Int.Input(
+                    "first_frame",
+                    default=0,
+                    min=0,
+                    max=10_000_000,
+                    optional=True,
+                    tooltip="With the motion connected: which of its frames the first image is, as in Render Frames.",
+                ),
+            ],
+            outputs=[io.Image.Output(display_name="images"), io.Mask.Output(display_name="mask")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        portrait: Portrait,
+        images: Tensor | None,
+        region: str,
+        feather: float,
+        colour_match: float,
+        detail: float,
+        result: str,
+        longest_side: int,
+        motion: Motion | None = None,
+        onto: Tensor | None = None,
+        mask: Tensor | None = None,
+        first_frame: int = 0,
+    ) -> io.NodeOutput:
+        options = PasteOptions(region, feather, colour_match, detail)
+        side = _check_frames(images)
+        if result == SQUARE:
+            if mask is not None or onto is not None:
+                raise ValueError(
+                    "result: a square is not pasted into anything; choose picture, or disconnect mask and onto"
+                )
+            options = dataclasses.replace(options, region=WHOLE)
+            portrait = square_of(portrait, max(side, round(portrait.crop.region.side)))
+        elif result != PICTURE:
+            raise ValueError(f"result: {result!r} is none; choose one of {', '.join(RESULTS)}")
+        height, width = portrait.picture.shape[:2]
+        size = fit_within(height, width, longest_side)
+        if size != (height, width):
+            log.info("DAWN: %d×%d is pasted at %d×%d; longest_side decides", width, height, size[1], size[0])
+        _check_canvas(onto, size)
+        restricted = None if mask is None else mask_for(mask, 1, height, width)[0]
+        latents = None if motion is None else _frames_of(motion, first_frame, len(images))
+        paster = PasteBack(portrait, side, size, options, restricted, latents)
+        colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
+        frames = max(len(images), 0 if onto is None else len(onto))
+        out = host.empty_images(frames, *size, advice="longest_side")
+        progress = host.Progress(frames)
+        paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
+        return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))
+
+
+def _check_frames(images: Tensor | None) -> int:
+    """The side of the frames. Raises ValueError for what are no frames of a square."""
+    if images is None:
+        raise ValueError("images: nothing arrived; connect DAWN Render Frames")
+    if images.ndim != 4 or images.shape[-1] not in (3, 4) or 0 in images.shape:
+        raise ValueError(f"images: expected frames [frames, side, side, 3], got {list(images.shape)}")
+    if images.shape[1] != images.shape[2]:
+        raise ValueError(
+            f"images: the frames are {images.shape[2]}×{images.shape[1]}; only squares can be pasted back. "
+            "Upscale them without cropping or stretching"
+        )
+    if not all(torch.isfinite(frame).all() for frame in images):
+        raise ValueError("images: the frames hold values that are not numbers (NaN or infinite)")
+    return images.shape[1]
+
+
+def _check_canvas(onto: Tensor | None, size: tuple[int, int]) -> None:
+    if onto is None:
+        return
+    if onto.ndim != 4 or onto.shape[-1] not in (3, 4) or 0 in onto.shape or tuple(onto.shape[1:3]) != size:
+        raise ValueError(
+            f"onto: expected frames of {size[1]}×{size[0]}, got {list(onto.shape)}. Use frames of the same "
+            "picture, with the same longest_side"
+        )
+
+
+def _frames_of(motion: Motion, first: int, count: int) -> MotionLatents:
+    try:
+        return FrameRange(len(motion.latents), first, first + count - 1).latents(motion.latents)
+    except ValueError as error:
+        raise ValueError(
+            f"motion: {count} images, beginning with frame {first}, are more than its {len(motion.latents)} frames. "
+            "Connect the motion that they were rendered from, and the first_frame of DAWN Render Frames"
+        ) from error

@@ -1,0 +1,155 @@
+"""DAWN Talking Head: the staged nodes in one.
+
+It expands into a small graph of them when it runs, and computes nothing itself. So every stage is cached as if
+the user had wired it: another seed does not encode the speech again, another size samples nothing. Calling the
+stages' functions here would do all of it again on every change. Expansion works alike in every ComfyUI that has
+our schema; errors of a stage show on this node. The stages get the wires that come in here and not their values,
+because ComfyUI can tell of a wire, and not of a tensor, whether it has a result for it already.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+from torch import Tensor
+
+from .encode_audio import DawnEncodeAudio
+from .generate_pose_blink import DawnGeneratePoseBlink
+from .paste_back import PICTURE, SQUARE, DawnPasteBack
+from .prepare_portrait import DawnPreparePortrait
+from .render_frames import DawnRenderFrames
+from .sample_motion import DawnSampleMotion
+from .sockets import CATEGORY, DawnModel
+
+PAUSE_DB = 30.0
+
+
+class DawnTalkingHead(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnTalkingHead",
+            display_name="DAWN Talking Head",
+            category=CATEGORY,
+            description=(
+                "A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up with "
+                "their defaults; use those to see, change or keep anything in between."
+            ),
+            enable_expand=True,
+            is_input_list=True,  # to count what comes: ComfyUI mixes up the outputs of an expansion over lists
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            inputs=[
+                DawnModel.Input("model"),
+                io.Image.Input(
+                    "image",
+                    tooltip="A picture with a face, best seen from the front, mouth closed. Of several faces the "
+                    "largest speaks.",
+                ),
+                io.Audio.Input(
+                    "audio", tooltip="The speech, of any length; the video gets as long."
+                ),
+                io.AudioEncoder.Input(
+                    "audio_encoder",
+                    optional=True,
+                    tooltip="From DAWN Load Audio Encoder, for models that bring none of their own.",
+                ),
+                io.Boolean.Input(
+                    "paste_back",
+                    default=True,
+                    label_on="whole picture",
+                    label_off="head only",
+                    tooltip="Whether the video shows the whole picture, or only the square round the head.",
+                ),
+                io.Int.Input(
+                    "size",
+                    default=1024,
+                    min=64,
+                    max=8192,
+                    step=2,
+                    tooltip="The longest side of the video at most, in pixels. It never gets larger than the picture.",
+                ),
+                io.Boolean.Input(
+                    "rest_in_silence",
+                    default=True,
+                    tooltip="Keeps the mouth still in pauses, however noisy they are. The sound stays as it is.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="Another seed gives another performance of the same speech.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output(display_name="video"),
+                io.Image.Output(display_name="images"),
+                io.Audio.Output(display_name="audio"),
+                io.Float.Output(display_name="fps"),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        image: list[Tensor | None],
+        audio: list[dict | None],
+        paste_back: list[bool],
+        size: list[int],
+        rest_in_silence: list[bool],
+        seed: list[int],
+        **_: list[Any],
+    ) -> io.NodeOutput:
+        _check_single(image, audio)
+        (whole,), (longest,), (rests,), (number,) = paste_back, size, rest_in_silence, seed
+        wires = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
+        model = wires["model"]
+        graph = GraphBuilder()
+        portrait = _stage(graph, DawnPreparePortrait, image=wires["image"]).out(0)
+        speech = _stage(
+            graph,
+            DawnEncodeAudio,
+            audio_encoder=wires.get("audio_encoder"),
+            audio=wires["audio"],
+            silence_threshold=PAUSE_DB if rests else 0.0,
+        ).out(0)
+        pose = _stage(
+            graph, DawnGeneratePoseBlink, model=model, portrait=portrait, speech=speech, seed=number
+        ).out(0)
+        motion = _stage(
+            graph, DawnSampleMotion, model=model, portrait=portrait, speech=speech, pose=pose, seed=number
+        ).out(0)
+        frames = _stage(graph, DawnRenderFrames, model=model, portrait=portrait, motion=motion)
+        sound, fps = frames.out(1), frames.out(2)
+        images = _stage(
+            graph,
+            DawnPasteBack,
+            portrait=portrait,
+            images=frames.out(0),
+            motion=motion,
+            result=PICTURE if whole else SQUARE,
+            longest_side=longest,
+        ).out(0)
+        video = graph.node("CreateVideo", images=images, audio=sound, fps=fps).out(0)
+        return io.NodeOutput(video, images, sound, fps, expand=graph.finalize())
+
+
+def _check_single(image: list[Tensor | None], audio: list[dict | None]) -> None:
+    pictures = sum(1 if batch is None else len(batch) for batch in image)
+    for name, count in (("image", pictures), ("audio", len(audio))):
+        if count != 1:
+            raise ValueError(
+                f"{name}: {count} arrived, and DAWN Talking Head makes one video. Send one at a time, or wire up "
+                "DAWN Prepare Portrait and the nodes behind it, which make a video of each picture"
+            )
+
+
+def _stage(graph: GraphBuilder, node: type[io.ComfyNode], **given: Any):
+    """A node of ours with its own defaults, save for what is given; what is None stays unconnected."""
+    schema = node.define_schema()
+    defaults = {socket.id: socket.default for socket in schema.inputs if getattr(socket, "default", None) is not None}
+    wires = {name: value for name, value in given.items() if value is not None}
+    return graph.node(schema.node_id, **{**defaults, **wires})
