@@ -91,6 +91,8 @@ class ConditionedBlock(nn.Module):
             return after.add(convolve(self.conv2, normalise_and_activate(h, first) + guide))
 
         after = self.norm2.statistics(clips)
+        # On small maps the values that the guide mixes outweigh the pixels.
+        over["width"] = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
         h = slices.frames(steer, h, guides.direction, guides.value, *parts, **over, out=h)
         second = self.norm2.affine(after, h.dtype)
 

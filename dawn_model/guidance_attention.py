@@ -106,6 +106,8 @@ class GuidanceAttention(nn.Module):
         super().__init__()
         sizes = (in_channels, out_channels, context_dim, heads, head_dim, operations, dtype, device)
         self.audio, self.pose, self.blink = (ConditionAttention(*sizes) for _ in range(3))
+        self.numbers = 2 * 3 * (1 + heads) * out_channels
+        """Per frame, what `forward` holds whatever the number of pixels."""
 
     def prepare(self, audio: Tensor, pose: Tensor, blink: Tensor) -> Guides:
         """Condition vectors [N, context_dim] each → what `forward` needs; neither x nor the time enters."""

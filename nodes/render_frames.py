@@ -5,16 +5,13 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..dawn_model.memory import rendering_bytes
+from ..dawn_model.memory import rendering_need
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.render import render_frames
 from ..dawn_model.structures import FPS
 from . import host
 from .load_model import LoadedModel
 from .sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
-
-FRAMES_PER_SLICE = {"cpu": 4}
-GPU_FRAMES_PER_SLICE = 32
 
 
 class DawnRenderFrames(io.ComfyNode):
@@ -32,6 +29,16 @@ class DawnRenderFrames(io.ComfyNode):
                 DawnModel.Input("model"),
                 DawnPortrait.Input("portrait"),
                 DawnMotion.Input("motion"),
+                io.Int.Input(
+                    "frames_per_slice",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    optional=True,
+                    tooltip="How many frames are rendered at once. It changes memory and speed, never the result. "
+                    "0 chooses: as many as suit the device, fewer if they do not fit into free memory. The log "
+                    "says what was chosen.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -41,7 +48,9 @@ class DawnRenderFrames(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: LoadedModel, portrait: Portrait, motion: Motion) -> io.NodeOutput:
+    def execute(
+        cls, model: LoadedModel, portrait: Portrait, motion: Motion, frames_per_slice: int = 0
+    ) -> io.NodeOutput:
         config = model.config
         if motion.latent_size != config.latent_size:
             raise ValueError(
@@ -51,9 +60,10 @@ class DawnRenderFrames(io.ComfyNode):
         picture, _ = portrait.at(config.image_size)
         frames = len(motion.latents)
         patcher = model.patchers["autoencoder"]
-        slice_size = FRAMES_PER_SLICE.get(patcher.load_device.type, GPU_FRAMES_PER_SLICE)
-        memory = rendering_bytes(config.autoencoder, slice_size, config.image_size, model.dtype.itemsize)
-        device = host.load([patcher], memory)
+        need = rendering_need(
+            config.autoencoder, frames, config.image_size, model.dtype.itemsize, patcher.load_device
+        )
+        device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
         source = patcher.model.encode(picture.to(device), model.dtype)
         images = torch.empty(frames, config.image_size, config.image_size, 3, device=host.result_device())
         progress, done = host.Progress(frames), 0
@@ -63,9 +73,10 @@ class DawnRenderFrames(io.ComfyNode):
             done = finished
             progress.update(finished)
 
-        host.halve_on_out_of_memory(
-            lambda size: render_frames(patcher.model, source, motion.latents, size, on_slice, images, done),
-            slice_size,
-            "frames",
+        persistent = host.Persistent(plan, "DAWN Render Frames")
+        persistent(
+            lambda plan: render_frames(
+                patcher.model, source, motion.latents, plan.frames, on_slice, images, done
+            )
         )
         return io.NodeOutput(images, motion.audio, float(FPS))

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from comfy_api.latest import io
 
 from ..dawn_model.conditioning import condition_rows
-from ..dawn_model.memory import sampling_bytes
+from ..dawn_model.memory import sampling_need
 from ..dawn_model.noise import FrameNoise
-from ..dawn_model.pipeline import SamplingOptions, decode_frame, denoiser_source, sample_motion
+from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoiser_source, sample_motion
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.sampler import latent_noise
-from ..dawn_model.slices import Slices
 from ..dawn_model.structures import HeadMotion, MotionLatents
 from . import host
 from .load_model import LoadedModel
 from .sockets import CATEGORY, DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
-
-log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 4
 
@@ -61,7 +56,7 @@ class DawnSampleMotion(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Fresh noise per step: 1 is the paper's setting, 0 is deterministic DDIM.",
+                    tooltip="Fresh noise per step of ddim: 1 is the paper's setting, 0 is deterministic.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -79,6 +74,25 @@ class DawnSampleMotion(io.ComfyNode):
                     max=1000,
                     tooltip="How many frames each frame sees to either side. Paper: 40.",
                 ),
+                io.Combo.Input(
+                    "sampler",
+                    options=list(SAMPLERS),
+                    default="ddim",
+                    optional=True,
+                    tooltip="ddim is the paper's. dpmpp_2m (DPM-Solver++ of second order) is deterministic, ignores "
+                    "eta and needs fewer steps.",
+                ),
+                io.Int.Input(
+                    "frames_per_slice",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    optional=True,
+                    tooltip="How many frames are computed at once. It changes memory and speed, never the result. "
+                    "0 chooses: as many as suit the device, fewer if they do not fit into free memory, and if even "
+                    "one does not, the clip's intermediate results wait in the computer's own memory. The log "
+                    "says what was chosen.",
+                ),
             ],
             outputs=[DawnMotion.Output(display_name="motion")],
         )
@@ -95,6 +109,8 @@ class DawnSampleMotion(io.ComfyNode):
         eta: float,
         guidance: float,
         window: int,
+        sampler: str = "ddim",
+        frames_per_slice: int = 0,
     ) -> io.NodeOutput:
         config, frames, size = model.config, len(speech.features), model.config.latent_size
         model.require_features(speech)
@@ -106,9 +122,12 @@ class DawnSampleMotion(io.ComfyNode):
         picture, face = portrait.at(config.image_size)
         condition = condition_rows(speech.features.features, pose, face)
         names = ("denoiser", "autoencoder", "box_encoder")
-        budget = Slices.for_device(model.patchers["denoiser"].load_device).budget
-        memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize, budget)
-        device = host.load([model.patchers[name] for name in names], memory)
+        patchers = [model.patchers[name] for name in names]
+        need = sampling_need(
+            config.denoiser, frames, size, size, model.dtype.itemsize, patchers[0].load_device
+        )
+        device, plan = host.load_for(patchers, need, frames_per_slice, "DAWN Sample Motion")
+        persistent = host.Persistent(plan, "DAWN Sample Motion")
         denoiser, autoencoder, box_encoder = (model.network(name) for name in names)
         features = autoencoder.encode(picture.to(device), model.dtype)
         progress = host.Progress(steps)
@@ -127,8 +146,9 @@ class DawnSampleMotion(io.ComfyNode):
             denoiser_source(features, face, box_encoder),
             condition.to(device),
             noise,
-            SamplingOptions(steps, eta, guidance, window),
+            SamplingOptions(steps, eta, guidance, window, sampler),
             on_step,
+            attempt=lambda call: persistent(lambda plan: call(plan.slices)),
         )
         target = host.result_device()
         latents = MotionLatents(latents.flow.to(target), latents.occlusion.to(target))
