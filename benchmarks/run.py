@@ -50,22 +50,29 @@ def official(name: str, prefix: str) -> dict[str, torch.Tensor]:
     }
 
 
+def recipe_denoiser() -> UNet3D:
+    """At full size, with the made-up weights of the golden tensors."""
+    with torch.device("meta"):
+        unet = UNet3D(DenoiserConfig())
+    unet.load_state_dict(apply_table(official("dawn_128", "diffusion."), DENOISER_KEYS)[0], assign=True)
+    return unet
+
+
 def denoiser_call(
     which: str, frames: int, size: int, dtype: torch.dtype, device: str
 ) -> Callable[[], torch.Tensor]:
     """One denoiser call on a clip, everything that one clip needs once already prepared."""
-    state = official("dawn_128", "diffusion.")
     x = torch.randn(1, 3, frames, size, size).to(device, dtype)
     source = torch.randn(1, 272, size, size).to(device, dtype)
     condition = torch.randn(1, frames, 1032).to(device, dtype)
     timestep = torch.tensor([500], device=device)
     if which == "plain":
-        state = {key.removeprefix("denoise_fn."): tensor.to(device, dtype) for key, tensor in state.items()}
+        state = {
+            key.removeprefix("denoise_fn."): tensor.to(device, dtype)
+            for key, tensor in official("dawn_128", "diffusion.").items()
+        }
         return lambda: plain_denoiser(state, x, timestep, source, condition)
-    with torch.device("meta"):
-        unet = UNet3D(DenoiserConfig())
-    unet.load_state_dict(apply_table(state, DENOISER_KEYS)[0], assign=True)
-    unet = unet.to(device, dtype).eval()
+    unet = recipe_denoiser().to(device, dtype).eval()
     clip = unet.prepare(source, condition)
     slices = Slices.for_device(torch.device(device))
     return lambda: unet(x, timestep, clip, slices)
@@ -164,12 +171,13 @@ def measure_peak(kind: str, which: str, frames: int, size: int, dtype: str, devi
         return torch.cuda.max_memory_allocated() - before
     # Linux: resets the high-water mark, which the weights' construction has raised.
     Path("/proc/self/clear_refs").write_text("5")
-    before = _status("VmRSS")
+    before = process_status("VmRSS")
     make()
-    return _status("VmHWM") - before
+    return process_status("VmHWM") - before
 
 
-def _status(field: str) -> int:
+def process_status(field: str) -> int:
+    """Bytes of one line of Linux's account of this process."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
 

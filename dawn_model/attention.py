@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .layers import ChannelNorm
+from .layers import NORM_EPS, ChannelNorm, cast_like
 from .slices import Slices
 
-QUERY_BLOCK = 80
-"""Frames per block of queries. A block sees itself and one window on either side, so
-larger blocks waste fewer border keys and need larger score matrices."""
+CPU_QUERY_BLOCK, GPU_QUERY_BLOCK = 32, 80
+"""Frames per block of queries. A block sees itself and one window on either side, so smaller blocks compute
+fewer scores that the window hides, and larger ones are fewer and larger multiplications."""
 
 
 def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
@@ -90,8 +90,9 @@ def temporal_band(
     angles = positions[:, None].float() * frequencies[None]
     blocks = []
     same_shape: dict[tuple[int, int, int], Tensor] = {}
-    for start in range(0, frames, QUERY_BLOCK):
-        stop = min(start + QUERY_BLOCK, frames)
+    size = CPU_QUERY_BLOCK if device.type == "cpu" else GPU_QUERY_BLOCK
+    for start in range(0, frames, size):
+        stop = min(start + size, frames)
         key_start, key_stop = max(0, start - window), min(frames, stop + window)
         shape = (start - key_start, stop - start, key_stop - stop)
         if shape not in same_shape:
@@ -112,7 +113,7 @@ def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> Tensor:
-    """Softmax attention over the frames of a window; q, k, v and the result are [batch, heads, F, D]."""
+    """Softmax attention over the frames of a window; q, k, v [batch, heads, F, D] → [F, batch, heads·D]."""
     attended = [
         F.scaled_dot_product_attention(
             q[:, :, block.start : block.stop],
@@ -122,7 +123,8 @@ def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> T
         )
         for block in band.blocks
     ]
-    return attended[0] if len(attended) == 1 else torch.cat(attended, dim=2)
+    frames_first = [part.permute(2, 0, 1, 3).flatten(2) for part in attended]
+    return frames_first[0] if len(attended) == 1 else torch.cat(frames_first)
 
 
 class TemporalAttention(nn.Module):
@@ -163,8 +165,7 @@ class TemporalAttention(nn.Module):
         )
         q = rotate_pairs(q, band.rotary_cos, band.rotary_sin)
         k = rotate_pairs(k, band.rotary_cos, band.rotary_sin)
-        attended = attend_within_band(q, k, v, band)
-        return x + self.to_out(rearrange(attended, "p heads f d -> p f (heads d)")).transpose(0, 1)
+        return self.to_out(attend_within_band(q, k, v, band)).add_(x)
 
 
 class SpatialAttention(nn.Module):
@@ -193,6 +194,20 @@ class SpatialAttention(nn.Module):
         return x + self.to_out(rearrange(attended, "n heads (h w) d -> n h w (heads d)", h=height, w=width))
 
 
+@dataclass(frozen=True)
+class LinearWeights:
+    """The weights of a SpatialLinearAttention, arranged for its order of multiplication.
+
+    q [C, heads·D], k [heads·D, C]; v [heads, C, D], out [heads, D, C]; bias [C], shared among the heads
+    """
+
+    q: Tensor
+    k: Tensor
+    v: Tensor
+    out: Tensor
+    bias: Tensor
+
+
 class SpatialLinearAttention(nn.Module):
     """Attention over pixels whose cost is linear in their number (specification 5.6)."""
 
@@ -200,20 +215,40 @@ class SpatialLinearAttention(nn.Module):
         self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
     ):
         super().__init__()
-        self.heads = heads
-        self.scale = head_dim**-0.5
+        self.heads, self.head_dim = heads, head_dim
         self.width = 3 * heads * head_dim
         self.norm = ChannelNorm(channels, dtype, device)
         self.to_qkv = operations.Linear(channels, self.width, bias=False, dtype=dtype, device=device)
         self.to_out = operations.Linear(heads * head_dim, channels, dtype=dtype, device=device)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x + attention(x) for x [N, H, W, C]."""
-        _, height, width, _ = x.shape
-        q, k, v = rearrange(self.to_qkv(self.norm(x)), "n h w (three hd) -> three n (h w) hd", three=3)
-        q = rearrange(q, "n p (heads d) -> n heads p d", heads=self.heads).softmax(dim=-1) * self.scale
-        k = rearrange(k.softmax(dim=1), "n p (heads d) -> n heads d p", heads=self.heads)
-        context = k @ rearrange(v, "n p (heads d) -> n heads p d", heads=self.heads)
-        return x + self.to_out(
-            rearrange(q @ context, "n heads (h w) d -> n h w (heads d)", h=height, w=width)
+    def prepare(self, like: Tensor) -> LinearWeights:
+        """Once per clip. Weights are read by applying the layers, so the host may keep them where it likes."""
+        per_head = (self.heads, self.head_dim)
+        q, k, v = self.to_qkv(torch.diag(cast_like(self.norm.gain, like))).chunk(3, dim=-1)
+        rows = torch.eye(self.heads * self.head_dim + 1, self.heads * self.head_dim).to(like)  # the last is zero
+        rows = self.to_out(rows).float()
+        out, bias = rows[:-1] - rows[-1], rows[-1]
+        return LinearWeights(
+            q=q.contiguous(),
+            k=k.t().contiguous(),
+            v=v.unflatten(1, per_head).transpose(0, 1).contiguous(),
+            out=(out * self.head_dim**-0.5).unflatten(0, per_head).to(like),
+            bias=(bias / self.heads).to(like),
         )
+
+    def forward(self, x: Tensor, weights: LinearWeights) -> Tensor:
+        """x + attention(x) for x [N, H, W, C].
+
+        softmax(q)·(softmax(k)ᵀ·v)·out, multiplied from the middle: values and outputs of all pixels are never
+        made, and no head is moved in memory.
+        """
+        count, height, width, channels = x.shape
+        x = x.flatten(1, 2)
+        normalised = F.layer_norm(x, (channels,), None, None, NORM_EPS)
+        q = (normalised @ weights.q).unflatten(2, (self.heads, -1)).softmax(-1).flatten(2)  # [N, P, heads·D]
+        k = torch.bmm(weights.k.expand(count, -1, -1), normalised.transpose(1, 2)).softmax(-1)
+        seen = torch.bmm(k, normalised)  # [N, heads·D, C]
+        by_head = rearrange(seen, "n (heads d) c -> heads (n d) c", heads=self.heads)
+        mixed = torch.bmm(torch.bmm(by_head, weights.v), weights.out)
+        mixed = rearrange(mixed, "heads (n d) c -> n (heads d) c", n=count) + weights.bias
+        return torch.baddbmm(x, q, mixed).unflatten(1, (height, width))

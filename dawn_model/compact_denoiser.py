@@ -33,7 +33,7 @@ LATENT_CHANNELS = 3
 
 _VISIBLE_AT_REST = 4.0
 """Logit of being visible where no field says otherwise: 98 %."""
-_FRAMES_AT_ONCE = 64
+FRAMES_AT_ONCE = 64
 """Bounds what projecting and composing frames need beside the latents."""
 _EPS = 1e-6
 
@@ -205,7 +205,7 @@ class CompactDenoiser(nn.Module):
         directions = directions / (directions.norm(dim=-1, keepdim=True) + _EPS)
         parts = [
             torch.einsum("bcfhw,bkchw->bfk", part, directions.unflatten(2, fields.shape[2:]))
-            for part in x.split(_FRAMES_AT_ONCE, dim=2)
+            for part in x.split(FRAMES_AT_ONCE, dim=2)
         ]
         return torch.cat(parts, dim=1)
 
@@ -215,7 +215,7 @@ class CompactDenoiser(nn.Module):
         The face moves on the head: a cell looks up where the turned head has it come from, and there what the
         face does.
         """
-        return torch.cat([self._compose(part, fields) for part in amounts.split(_FRAMES_AT_ONCE, dim=1)], dim=2)
+        return torch.cat([self._compose(part, fields) for part in amounts.split(FRAMES_AT_ONCE, dim=1)], dim=2)
 
     def _compose(self, amounts: Tensor, fields: Tensor) -> Tensor:
         clips, split = len(amounts), [self.config.head_fields, self.config.face_fields]

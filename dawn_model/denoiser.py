@@ -7,6 +7,7 @@ by `UNet3D.prepare`; `UNet3D.forward` is what remains per sampling step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -15,6 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .attention import (
+    LinearWeights,
     RelativeBias,
     SpatialAttention,
     SpatialLinearAttention,
@@ -78,19 +80,20 @@ class ConditionedBlock(nn.Module):
 
     def forward(self, parts: tuple[Tensor, ...], time: Tensor, guides: Guides, slices: Slices) -> Tensor:
         """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width] → [N, H, W, C_out]."""
-        clips, device = time.shape[0], time.device
+        clips, over = time.shape[0], {"device": time.device, "width": self.widest}
         scale, shift = self.time(F.silu(time)).chunk(2, dim=-1)
-        over = {"device": device, "width": self.widest}
 
         before = self.norm1.statistics(clips)
         h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
         first = self.norm1.affine(before, h.dtype, scale, shift)
 
         def steer(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
-            guide = self.guidance(join(x), guides.query, direction, value)
-            return after.add(convolve(self.conv2, normalise_and_activate(h, first) + guide))
+            h = self.guidance(join(x), normalise_and_activate(h, first), guides.query, direction, value)
+            return after.add(convolve(self.conv2, h))
 
         after = self.norm2.statistics(clips)
+        # On small maps the values that the guide mixes outweigh the pixels.
+        over["width"] = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
         h = slices.frames(steer, h, guides.direction, guides.value, *parts, **over, out=h)
         second = self.norm2.affine(after, h.dtype)
 
@@ -176,11 +179,13 @@ class PreparedClip:
 
     source [B or N, h, w, width]: the first convolution's share of the picture
     guides: one per conditioned block, in the order of execution
+    linear: one per level, in the order of execution
     """
 
     source: Tensor
     band: TemporalBand
     guides: tuple[Guides, ...]
+    linear: tuple[LinearWeights, ...]
 
     @property
     def frames(self) -> int:
@@ -257,6 +262,7 @@ class UNet3D(nn.Module):
                 self.temporal_bias, frames, window, config.head_dim, source.device, source.dtype
             ),
             guides=tuple(block.prepare(condition) for block in blocks),
+            linear=tuple(level.spatial.prepare(source) for level in (*self.downs, *self.ups)),
         )
 
     def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip, slices: Slices = WHOLE) -> Tensor:
@@ -266,7 +272,7 @@ class UNet3D(nn.Module):
         """
         clips, _, frames, _, _ = x.shape
         slices = slices if clips == 1 else WHOLE
-        band, guides, device = clip.band, iter(clip.guides), x.device
+        band, guides, linear, device = clip.band, iter(clip.guides), iter(clip.linear), x.device
         time = self.time(timestep, x.dtype)
 
         def each_frame(layer, x: Tensor, width: int, out: Tensor | None = None) -> Tensor:
@@ -280,7 +286,7 @@ class UNet3D(nn.Module):
         for level in self.downs:
             x = level.block1((x,), time, next(guides), slices)
             x = level.block2((x,), time, next(guides), slices)
-            x = each_frame(level.spatial, x, level.spatial.width, out=x)
+            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
             x = level.temporal(x, band, slices, out=x)
             skips.append(x)
             if level.resample:
@@ -294,7 +300,7 @@ class UNet3D(nn.Module):
         for level in self.ups:
             x = level.block1((x, skips.pop()), time, next(guides), slices)
             x = level.block2((x,), time, next(guides), slices)
-            x = each_frame(level.spatial, x, level.spatial.width, out=x)
+            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
             x = level.temporal(x, band, slices, out=x)
             if level.resample:
                 x = each_frame(level.resample, x, 4 * x.shape[-1])

@@ -5,7 +5,8 @@ With one real and one null key per condition
 - the softmax is a sigmoid of the difference of the two logits,
 - the output projection can be applied to the two values before they are mixed,
 - and the norm after it only needs the 9 × 9 inner products of those projected values.
-What remains per pixel are one projection and 24 weights.
+What remains per pixel are one projection and 24 weights. Queries are normalised to length one, so the layer
+norm before them need not scale; that it centres is a property of the projection.
 """
 
 from __future__ import annotations
@@ -49,11 +50,12 @@ class ConditionAttention(nn.Module):
         self.k_scale = nn.Parameter(torch.ones(head_dim, dtype=dtype, device=device))
 
     def query_matrix(self, like: Tensor) -> Tensor:
-        """Norm gain and query projection as one matrix [C_in, heads·D].
+        """Centring, norm gain and query projection as one matrix [C_in, heads·D].
 
         Read by applying the layer, so that the host may keep its weights where it likes.
         """
-        return self.to_q(torch.diag(cast_like(self.norm.gain, like)))
+        matrix = self.to_q(torch.diag(cast_like(self.norm.gain, like))).float()
+        return matrix - matrix.mean(0)
 
     def keys_and_values(self, context: Tensor) -> tuple[Tensor, Tensor]:
         """context [N, context_dim] → logit direction and value difference, [N, heads, D] each.
@@ -80,7 +82,7 @@ class ConditionAttention(nn.Module):
 class Guides:
     """What a block's three attentions need of the conditions, once per clip.
 
-    query  [C_in, 3·heads·D]
+    query  [3·heads, D, C_in]
     direction, value  [N, 3, heads, D]: see ConditionAttention.keys_and_values
     """
 
@@ -106,6 +108,8 @@ class GuidanceAttention(nn.Module):
         super().__init__()
         sizes = (in_channels, out_channels, context_dim, heads, head_dim, operations, dtype, device)
         self.audio, self.pose, self.blink = (ConditionAttention(*sizes) for _ in range(3))
+        self.numbers = 2 * 3 * (1 + heads) * out_channels
+        """Per frame, what `forward` holds whatever the number of pixels."""
 
     def prepare(self, audio: Tensor, pose: Tensor, blink: Tensor) -> Guides:
         """Condition vectors [N, context_dim] each → what `forward` needs; neither x nor the time enters."""
@@ -114,25 +118,28 @@ class GuidanceAttention(nn.Module):
             attention.keys_and_values(context)
             for attention, context in zip(attentions, (audio, pose, blink), strict=True)
         ]
+        matrices = [attention.query_matrix(audio) for attention in attentions]
+        query = torch.cat(matrices, dim=1).t().unflatten(0, (-1, attentions[0].head_dim))
         return Guides(
-            query=torch.cat([attention.query_matrix(audio) for attention in attentions], dim=1),
+            query=query.to(audio).contiguous(),
             direction=torch.stack([direction for direction, _ in pairs], dim=1),
             value=torch.stack([value for _, value in pairs], dim=1),
         )
 
-    def forward(self, x: Tensor, query: Tensor, direction: Tensor, value: Tensor) -> Tensor:
-        """x [N, H, W, C_in] → [N, H, W, C_out]; the rest is a Guides, its N cut like x's."""
-        _, height, width, channels = x.shape
-        conditions, heads, head_dim = direction.shape[1:]
+    def forward(self, x: Tensor, base: Tensor, query: Tensor, direction: Tensor, value: Tensor) -> Tensor:
+        """base + guide. x [N, H, W, C_in], base and result [N, H, W, C_out], base is overwritten; the rest is a
+        Guides, its N cut like x's."""
+        conditions, heads = direction.shape[1:3]
+        pixels = x.flatten(1, 2).transpose(1, 2)  # [N, C_in, P]
         groups = conditions * heads
 
-        normalised = F.layer_norm(x, (channels,), None, None, NORM_EPS)
-        q = (normalised @ query).flatten(1, 2)  # [N, P, 3·heads·D]
-        ones = torch.eye(groups, dtype=q.dtype, device=q.device).repeat_interleave(head_dim, dim=0)
-        spread = direction.flatten(1)[:, :, None] * ones  # [N, 3·heads·D, 3·heads], block-diagonal
-        length = (q.float().square() @ ones.float()).clamp(min=1e-24).rsqrt().to(q.dtype)
-        weight = (q @ spread * length).sigmoid().unflatten(2, (conditions, heads))
-        weight = F.pad(weight, (1, 0), value=1.0).transpose(1, 2)  # [N, 3, P, 1 + heads]
+        query_matrix = query.flatten(0, 1).expand(len(x), -1, -1)
+        q = torch.bmm(query_matrix, pixels).unflatten(1, (groups, -1))  # [N, 3·heads, D, P]
+        shrink = q.float().square().sum(2).clamp(min=1e-24).rsqrt()  # vector_norm is slow over such an axis
+        towards = torch.bmm(direction.flatten(1, 2).transpose(0, 1), query).transpose(0, 1)
+        logit = torch.bmm(towards, pixels)  # [N, 3·heads, P]: all q · direction, without a detour over q
+        weight = (logit * shrink).sigmoid().unflatten(1, (conditions, heads))
+        weight = F.pad(weight, (0, 0, 1, 0), value=1.0)  # [N, 3, 1 + heads, P], float32
 
         attentions = self.audio, self.pose, self.blink
         projected = torch.stack(
@@ -140,10 +147,10 @@ class GuidanceAttention(nn.Module):
         ).float()
         centred = projected - projected.mean(-1, keepdim=True)  # [N, 3, 1 + heads, C_out]
         products = centred @ centred.transpose(-1, -2) / centred.shape[-1]
-        variance = ((weight.float() @ products) * weight).sum(-1, keepdim=True)
-        weight = (weight * torch.rsqrt(variance + NORM_EPS)).to(x.dtype)
+        variance = ((products @ weight) * weight).sum(2, keepdim=True)
+        weight = weight * torch.rsqrt(variance + NORM_EPS)
 
         gains = torch.stack([attention.out_norm.gain for attention in attentions])[:, None]
         mixed = (centred * cast_like(gains, centred)).to(x.dtype)
-        guide = weight.transpose(1, 2).flatten(2) @ mixed.flatten(1, 2)
-        return guide.unflatten(1, (height, width))
+        base.flatten(1, 2).baddbmm_(weight.flatten(1, 2).transpose(1, 2).to(x.dtype), mixed.flatten(1, 2))
+        return base

@@ -1,27 +1,204 @@
-"""How many bytes a stage needs beside the weights, so that the host can make room first."""
+"""How many bytes a stage needs beside the weights, and how it is sliced to fit what is free.
+
+The numbers are upper estimates of measured peaks (`tests/unit/test_memory.py` holds them to that); should memory
+run out all the same, `Plan.smaller` is the way on.
+"""
 
 from __future__ import annotations
 
-from .config import DenoiserConfig, FlowAutoencoderConfig
+from dataclasses import dataclass, replace
 
-CLIP_ACTIVATIONS = 8
+import torch
+
+from .compact_denoiser import FRAMES_AT_ONCE
+from .config import CompactConfig, DenoiserConfig, FlowAutoencoderConfig
+from .slices import CPU_BUDGET, GPU_BUDGET, Slices
+
+CLIP_ACTIVATIONS = 6
 """Whole-clip activations of the base width that live at once in the denoiser: the skips (two in all), the
-copy for the heads, a block's input and output, and what the cross-attentions keep."""
+copy for the heads, a block's input, its hidden half and its output, less what is never whole at once."""
 
 SLICE_TEMPORARIES = 4
-"""Temporaries of a slice that live at once, in budgets of `Slices`."""
+"""Temporaries of a slice that live at once, in units of the widest."""
+
+LATENT_COPIES = 6
+"""Tensors of the latents' size that the sampler holds at once, its selection of the threshold included."""
+
+WORKSPACE = 64 << 20
+"""What libraries take for themselves: weights in another order, scratch."""
 
 DECODER_ACTIVATIONS = 6
 """Picture-size activations of the base width that live at once in the flow autoencoder's decoder."""
 
+COMPACT_ROWS, COMPACT_COPIES = 24, 8
+"""Of the embedded model's denoiser: rows of its width per frame, and copies of the latents of the frames that are
+composed at once."""
 
-def sampling_bytes(config: DenoiserConfig, frames: int, height: int, width: int, item: int, budget: int) -> int:
-    """Peak activation memory of one denoiser call on a clip in slices of `budget` bytes; `item` is
-    bytes per number."""
-    clip = CLIP_ACTIVATIONS * config.base_width * frames * height * width * item
-    return clip + SLICE_TEMPORARIES * budget
+DECODER_FRAMES = {"cpu": 4}
+GPU_DECODER_FRAMES = 32
+"""Frames decoded at once where memory does not decide: enough to keep the device busy."""
+
+FP32 = 4
 
 
-def rendering_bytes(config: FlowAutoencoderConfig, frames: int, size: int, item: int) -> int:
-    """Peak activation memory of decoding `frames` frames of size × size pixels at once."""
-    return DECODER_ACTIVATIONS * config.width * frames * size * size * item
+@dataclass(frozen=True)
+class Need:
+    """Bytes of a stage by what they depend on.
+
+    frames     of the clip
+    fixed      needed however the clip is sliced: latents, conditions
+    clip       activations of all frames, which may lie in the host's memory instead
+    slice      temporaries of one frame
+    widest     the widest of these, the unit of `Slices.budget`
+    least      temporaries of the smallest portion, if that is more than one frame's
+    preferred  frames at once where memory does not decide
+    """
+
+    frames: int
+    fixed: int
+    clip: int
+    slice: int
+    widest: int
+    least: int
+    preferred: int
+
+    def bytes(self, frames: int, offloaded: bool = False) -> int:
+        """On the device, with `frames` at once."""
+        return self.fixed + (0 if offloaded else self.clip) + max(frames * self.slice, self.least)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """frames: how many at once, where they are largest; store: where whole-clip activations lie if not on
+    the device; spare: where they may still go when memory runs out"""
+
+    need: Need
+    frames: int
+    store: torch.device | None = None
+    spare: torch.device | None = None
+
+    @property
+    def bytes(self) -> int:
+        return self.need.bytes(self.frames, self.store is not None)
+
+    @property
+    def slices(self) -> Slices:
+        return Slices(self.frames * self.need.widest, self.store)
+
+    def smaller(self) -> Plan | None:
+        """The next plan to try when memory ran out: half as many frames, down to one; then activations in the
+        host's memory, frames counted anew; None after that."""
+        if self.frames > 1:
+            return replace(self, frames=self.frames // 2)
+        most = min(self.need.preferred, self.need.frames)
+        return replace(self, frames=most, store=self.spare, spare=None) if self.spare else None
+
+    def __str__(self) -> str:
+        where = (
+            f", activations of the clip ({megabytes(self.need.clip)}) in host memory" if self.store else ""
+        )
+        return (
+            f"{self.frames} of {self.need.frames} frames at a time, about {megabytes(self.bytes)} "
+            f"beside the weights{where}"
+        )
+
+
+def choose_plan(need: Need, free: int, requested: int = 0, host_free: int | None = None) -> Plan:
+    """The fastest plan that fits.
+
+    free: bytes on the device; host_free: bytes beside it, None when the device computes in host memory
+    requested: frames at once as the user wants them, 0 to choose
+
+    As many frames at once as suit the device, halved until they fit; if one is too much, the activations of
+    the whole clip go to the host's memory, and frames are counted anew.
+
+    Raises ValueError with the numbers when nothing fits.
+    """
+    most = min(requested or need.preferred, need.frames)
+    counts = [most] if requested else [most >> halvings for halvings in range(most.bit_length())]
+    host = torch.device("cpu") if host_free is not None and 0 < need.clip <= host_free else None
+    plans = [Plan(need, frames, spare=host) for frames in counts]
+    if host:
+        plans += [Plan(need, frames, store=host) for frames in counts]
+    for plan in plans:
+        if plan.bytes <= free:
+            return plan
+    least = plans[-1]
+    wanted = f"{megabytes(least.bytes)} beside the weights, and {megabytes(free)} are free"
+    if host_free is not None and host is None and need.clip:
+        wanted += f", or {megabytes(need.clip)} of host memory, and {megabytes(host_free)} are free"
+    fewer = f"fewer frames per slice (0 chooses; {requested} are set), " if requested > 1 else ""
+    raise ValueError(
+        f"{need.frames} frames need at least {wanted}, with {least.frames} frame(s) at a time. "
+        f"Use {fewer}shorter audio, half precision or a smaller model, or close what else uses the memory"
+    )
+
+
+def megabytes(count: float) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+def sampling_need(
+    config: DenoiserConfig | CompactConfig, frames: int, height: int, width: int, item: int, device: torch.device
+) -> Need:
+    """Of sampling motion latents of height × width with a denoiser that computes in `item` bytes a number."""
+    if isinstance(config, CompactConfig):
+        return _compact_need(config, frames, height, width)
+    positions = height * width
+    channels = 3 * config.heads * config.head_dim
+    widest = channels * positions * item
+    latents = 3 * positions * frames * FP32
+    conditions = (2 * config.condition_dim + condition_numbers(config)) * frames * item
+    source = (config.feature_channels + config.box_channels + config.base_width) * positions * item
+    budget = CPU_BUDGET if device.type == "cpu" else GPU_BUDGET
+    return Need(
+        frames=frames,
+        fixed=LATENT_COPIES * latents + conditions + source + WORKSPACE,
+        clip=CLIP_ACTIVATIONS * config.base_width * frames * positions * item,
+        slice=SLICE_TEMPORARIES * widest,
+        widest=widest,
+        least=SLICE_TEMPORARIES
+        * frames
+        * channels
+        * item,  # attention over time sees one pixel of all frames
+        preferred=max(1, budget // widest),
+    )
+
+
+def _compact_need(config: CompactConfig, frames: int, height: int, width: int) -> Need:
+    """The embedded model's denoiser keeps a row of numbers per frame beside the latents, in float32."""
+    latents = 3 * height * width * FP32
+    rows = COMPACT_ROWS * config.width * frames * FP32
+    fields = 2 * config.fields * latents
+    return Need(
+        frames=frames,
+        fixed=LATENT_COPIES * latents * frames + rows + fields + COMPACT_COPIES * FRAMES_AT_ONCE * latents + WORKSPACE,
+        clip=0,
+        slice=0,
+        widest=latents,
+        least=0,
+        preferred=frames,
+    )
+
+
+def condition_numbers(config: DenoiserConfig) -> int:
+    """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition."""
+    blocks = 4 * len(config.multipliers) + 2
+    return blocks * 2 * 3 * config.cross_heads * config.cross_head_dim
+
+
+def rendering_need(
+    config: FlowAutoencoderConfig, frames: int, size: int, item: int, device: torch.device
+) -> Need:
+    """Of decoding a clip into pictures of size × size pixels."""
+    widest = config.width * size * size * item
+    one = DECODER_ACTIVATIONS * widest
+    return Need(
+        frames=frames,
+        fixed=WORKSPACE,
+        clip=0,
+        slice=one,
+        widest=widest,
+        least=one,
+        preferred=DECODER_FRAMES.get(device.type, GPU_DECODER_FRAMES),
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -13,20 +14,27 @@ from .config import CompactConfig, DenoiserConfig
 from .denoiser import UNet3D
 from .face_code import face_code
 from .flow_autoencoder import FlowAutoencoder, SourceFeatures
-from .sampler import Callback, Noise, ddim_sample, guided, motion_channels
+from .sampler import Callback, Noise, ddim_sample, dpmpp_2m_sample, guided, motion_channels
 from .schedule import cosine_schedule
 from .slices import Slices
 from .structures import FaceState, MotionLatents
 
+SAMPLERS = ("ddim", "dpmpp_2m")
+
+Attempt = Callable[[Callable[[Slices], Tensor]], Tensor]
+"""Calls a function with slices; may call it again with smaller ones when memory ran out."""
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """steps, eta, guidance: see sampler.py; window: ± frames of temporal attention, None = the model's."""
+    """steps, eta, guidance, sampler: see sampler.py, `eta` is used by "ddim" alone; window: ± frames of temporal
+    attention, None = the model's."""
 
     steps: int = 20
     eta: float = 1.0
     guidance: float = 1.0
     window: int | None = None
+    sampler: str = "ddim"
 
 
 def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder | None) -> Tensor:
@@ -49,25 +57,33 @@ def sample_motion(
     noise: Noise,
     options: SamplingOptions,
     callback: Callback | None = None,
+    attempt: Attempt | None = None,
 ) -> MotionLatents:
     """Sample the motion of a whole clip.
 
     source     [1, C, h, w]: from `denoiser_source`
     condition  [F, audio + pose + blink]: from `condition_rows`
     noise      draws [1, 3, F, h, w] in float32
+    attempt    decides how the clip is sliced, for every call of the denoiser; by itself a call changes
+               nothing, so one that ran out of memory may be repeated with smaller slices
 
     The network computes in the dtype of `source`; the latents stay in float32.
+
+    Raises ValueError when the options name no sampler.
     """
+    if options.sampler not in SAMPLERS:
+        raise ValueError(f"sampler is {options.sampler!r}; choose one of {', '.join(SAMPLERS)}")
     compute = source.dtype
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
-    slices = Slices.for_device(source.device)
+    attempt = attempt or (lambda call: call(Slices.for_device(source.device)))
     schedule = cosine_schedule(denoiser.config.train_timesteps)
     compact = isinstance(denoiser.config, CompactConfig)
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
-            output = denoiser(x.to(compute), torch.tensor([timestep], device=x.device), prepared, slices).float()
+            now = torch.tensor([timestep], device=x.device)
+            output = attempt(lambda slices: denoiser(x.to(compute), now, prepared, slices)).float()
             return predicted_noise(x, output, schedule.alpha(timestep)) if compact else output
 
         return denoise
@@ -76,7 +92,10 @@ def sample_motion(
     if options.guidance != 1.0:
         null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
         denoise = guided(denoise, denoise_with(null), options.guidance)
-    x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
+    if options.sampler == "ddim":
+        x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
+    else:
+        x0 = dpmpp_2m_sample(denoise, noise, schedule, options.steps, callback)
     flow, occlusion = motion_of(x0, denoiser.config)
     return MotionLatents(flow=flow, occlusion=occlusion)
 

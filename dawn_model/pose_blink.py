@@ -67,8 +67,7 @@ class BandedAttention(nn.Module):
             for tensor in (self.to_q(x), self.to_k(source), self.to_v(source))
         )
         q, k = rotate_leading(q, band), rotate_leading(k, band)
-        attended = attend_within_band(q, k, v, band)
-        return self.to_out(rearrange(attended, "b heads t d -> b t (heads d)"))
+        return self.to_out(attend_within_band(q, k, v, band)).transpose(0, 1)
 
 
 class FeedForward(nn.Module):

@@ -26,6 +26,11 @@ class Schedule:
         """The value one index earlier, and 1 at timestep 0."""
         return float(self.alphas_cumprod[timestep - 1]) if timestep > 0 else 1.0
 
+    def log_snr(self, timestep: int) -> float:
+        """Logarithm of the ratio of signal to noise amplitude: the time in which solvers of higher order step."""
+        alpha = self.alpha(timestep)
+        return 0.5 * math.log(alpha / (1 - alpha))
+
 
 def cosine_schedule(timesteps: int = 1000, offset: float = 0.008) -> Schedule:
     """Squared-cosine decay of the signal, with each step's noise share clipped to 0.9999."""

@@ -56,7 +56,7 @@ class Slices:
             portion = slice(start, min(start + size, total))
             part = function(*(tensor[portion].to(device) for tensor in tensors))
             if out is None:
-                out = torch.empty(total, *part.shape[1:], dtype=part.dtype, device=self.store or device)
+                out = self.empty((total, *part.shape[1:]), part.dtype, device)
             out[portion] = part
         return out
 
@@ -75,11 +75,15 @@ class Slices:
         if size >= total and self.store is None:
             return function(x)
         if out is None:
-            out = torch.empty_like(x, device=self.store or device)
+            out = self.empty(x.shape, x.dtype, device)
         for start in range(0, total, size):
             portion = slice(start, min(start + size, total))
             out[:, portion] = function(x[:, portion].to(device))
         return out
+
+    def empty(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Room for an activation of the whole clip."""
+        return torch.empty(shape, dtype=dtype, device=self.store or device)
 
     def _rows(self, row_bytes: int) -> int:
         return 1 << 62 if self.budget is None else max(1, self.budget // max(1, row_bytes))

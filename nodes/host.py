@@ -16,6 +16,8 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
+from ..dawn_model.memory import Need, Plan, choose_plan
+
 log = logging.getLogger(__name__)
 
 OPERATIONS = comfy.ops.manual_cast
@@ -95,19 +97,57 @@ def empty_images(frames: int, height: int, width: int, advice: str) -> Tensor:
     return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 
 
-def halve_on_out_of_memory(run: Callable[[int], Any], size: int, what: str) -> Any:
-    """run(size); whenever the device runs out of memory, again with half the size, down to 1."""
-    while True:
-        try:
-            return run(size)
-        except mm.OOM_EXCEPTION:
-            if size <= 1:
-                raise
-        # Outside the except block, so that the exception no longer holds the failed tensors.
-        size = max(1, size // 2)
-        log.warning("DAWN: out of memory, continuing with %d %s at a time", size, what)
-        gc.collect()
-        mm.soft_empty_cache()
+def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tuple[torch.device, Plan]:
+    """Bring models to their device and plan how a stage is sliced there; says in the log what was chosen.
+
+    requested: frames at once as the user wants them, 0 to choose; what: the node's name, for log and errors
+
+    Raises ValueError with the numbers, before anything is computed, when the stage can not fit.
+    """
+    device = patchers[0].load_device
+    shared = mm.is_device_cpu(device) or mm.is_device_mps(device)  # the device computes in host memory
+    host_free = None if shared else mm.get_free_memory(torch.device("cpu"))
+    if shared:
+        attainable = mm.get_free_memory(device)
+    else:
+        weights = sum(patcher.model_size() for patcher in patchers)
+        attainable = mm.get_total_memory(device) - weights - mm.extra_reserved_memory()
+    try:
+        load(patchers, choose_plan(need, attainable, requested, host_free).bytes)
+        plan = choose_plan(need, mm.get_free_memory(device), requested, host_free)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    log.info("%s: %s", what, plan)
+    return device, plan
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of the device, or of the CPU, for which torch has no exception of its own."""
+    return isinstance(error, mm.OOM_EXCEPTION) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+class Persistent:
+    """Calls a function by a plan; whenever memory runs out, again by a smaller one, which then stays."""
+
+    def __init__(self, plan: Plan, what: str):
+        self.plan = plan
+        self._what = what
+
+    def __call__(self, run: Callable[[Plan], Any]) -> Any:
+        while True:
+            try:
+                return run(self.plan)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.plan.smaller()
+                if smaller is None:
+                    raise
+            # Outside the except block, so that the exception no longer holds the failed tensors.
+            self.plan = smaller
+            log.warning("%s: out of memory, continuing with %d frames at a time", self._what, smaller.frames)
+            gc.collect()
+            mm.soft_empty_cache()
 
 
 class Progress:

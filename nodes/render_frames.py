@@ -6,16 +6,13 @@ import torch
 from comfy_api.latest import io
 
 from ..dawn_model.frame_range import LAST, FrameRange
-from ..dawn_model.memory import rendering_bytes
+from ..dawn_model.memory import rendering_need
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.render import render_frames
 from ..dawn_model.structures import FPS
 from . import host
 from .load_model import LoadedModel
 from .sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
-
-FRAMES_PER_SLICE = {"cpu": 4}
-GPU_FRAMES_PER_SLICE = 32
 
 
 class DawnRenderFrames(io.ComfyNode):
@@ -49,6 +46,16 @@ class DawnRenderFrames(io.ComfyNode):
                     optional=True,
                     tooltip="The last frame to render, itself included. -1 means up to the end.",
                 ),
+                io.Int.Input(
+                    "frames_per_slice",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    optional=True,
+                    tooltip="How many frames are rendered at once. It changes memory and speed, never the result. "
+                    "0 chooses: as many as suit the device, fewer if they do not fit into free memory. The log "
+                    "says what was chosen.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images"),
@@ -59,7 +66,13 @@ class DawnRenderFrames(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: LoadedModel, portrait: Portrait, motion: Motion, first_frame: int = 0, last_frame: int = LAST
+        cls,
+        model: LoadedModel,
+        portrait: Portrait,
+        motion: Motion,
+        first_frame: int = 0,
+        last_frame: int = LAST,
+        frames_per_slice: int = 0,
     ) -> io.NodeOutput:
         config = model.config
         motion.require_model(config)
@@ -67,9 +80,10 @@ class DawnRenderFrames(io.ComfyNode):
         latents, frames = chosen.latents(motion.latents), len(chosen)
         picture, _ = portrait.at(config.image_size)
         patcher = model.patchers["autoencoder"]
-        slice_size = FRAMES_PER_SLICE.get(patcher.load_device.type, GPU_FRAMES_PER_SLICE)
-        memory = rendering_bytes(config.autoencoder, slice_size, config.image_size, model.dtype.itemsize)
-        device = host.load([patcher], memory)
+        need = rendering_need(
+            config.autoencoder, frames, config.image_size, model.dtype.itemsize, patcher.load_device
+        )
+        device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
         source = patcher.model.encode(picture.to(device), model.dtype)
         images = torch.empty(frames, config.image_size, config.image_size, 3, device=host.result_device())
         progress, done = host.Progress(frames), 0
@@ -79,10 +93,11 @@ class DawnRenderFrames(io.ComfyNode):
             done = finished
             progress.update(finished)
 
-        host.halve_on_out_of_memory(
-            lambda size: render_frames(patcher.model, source, latents, size, on_slice, images, done),
-            slice_size,
-            "frames",
+        persistent = host.Persistent(plan, "DAWN Render Frames")
+        persistent(
+            lambda plan: render_frames(
+                patcher.model, source, latents, plan.frames, on_slice, images, done
+            )
         )
         audio = {**motion.audio, "waveform": chosen.waveform(motion.audio["waveform"], motion.audio["sample_rate"])}
         return io.NodeOutput(images, audio, float(FPS))

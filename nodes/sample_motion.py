@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-
 import torch
 from comfy_api.latest import io
 
 from ..dawn_model.conditioning import condition_rows
-from ..dawn_model.memory import sampling_bytes
+from ..dawn_model.memory import sampling_need
 from ..dawn_model.noise import FrameNoise
-from ..dawn_model.pipeline import SamplingOptions, decode_frame, denoiser_source, sample_motion
+from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoiser_source, sample_motion
 from ..dawn_model.portrait import Portrait
 from ..dawn_model.sampler import latent_noise
-from ..dawn_model.slices import Slices
 from ..dawn_model.structures import HeadMotion, MotionLatents
 from . import host
 from .load_model import LoadedModel
 from .sockets import CATEGORY, DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
-
-log = logging.getLogger(__name__)
 
 PREVIEW_EVERY = 4
 
@@ -50,10 +45,11 @@ class DawnSampleMotion(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "steps",
-                    default=20,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=200,
-                    tooltip="Denoising steps; the time grows with them. Paper: 20.",
+                    tooltip="Denoising steps; the time grows with them. 0 takes what suits the model: 20 for the "
+                    "authors' models, as in the paper, 4 for dawn-nano.",
                 ),
                 io.Float.Input(
                     "eta",
@@ -61,7 +57,7 @@ class DawnSampleMotion(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Fresh noise per step: 1 is the paper's setting, 0 is deterministic DDIM.",
+                    tooltip="Fresh noise per step of ddim: 1 is the paper's setting, 0 is deterministic.",
                 ),
                 io.Float.Input(
                     "guidance",
@@ -74,10 +70,30 @@ class DawnSampleMotion(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "window",
-                    default=40,
-                    min=1,
+                    default=0,
+                    min=0,
                     max=1000,
-                    tooltip="How many frames each frame sees to either side. Paper: 40.",
+                    tooltip="How many frames each frame sees to either side. 0 takes what the model is made for: 40 "
+                    "for the authors' models, as in the paper.",
+                ),
+                io.Combo.Input(
+                    "sampler",
+                    options=list(SAMPLERS),
+                    default="ddim",
+                    optional=True,
+                    tooltip="ddim is the paper's. dpmpp_2m (DPM-Solver++ of second order) is deterministic, ignores "
+                    "eta and needs fewer steps.",
+                ),
+                io.Int.Input(
+                    "frames_per_slice",
+                    default=0,
+                    min=0,
+                    max=10000,
+                    optional=True,
+                    tooltip="How many frames are computed at once. It changes memory and speed, never the result. "
+                    "0 chooses: as many as suit the device, fewer if they do not fit into free memory, and if even "
+                    "one does not, the clip's intermediate results wait in the computer's own memory. The log "
+                    "says what was chosen.",
                 ),
             ],
             outputs=[DawnMotion.Output(display_name="motion")],
@@ -95,6 +111,8 @@ class DawnSampleMotion(io.ComfyNode):
         eta: float,
         guidance: float,
         window: int,
+        sampler: str = "ddim",
+        frames_per_slice: int = 0,
     ) -> io.NodeOutput:
         config, frames, size = model.config, len(speech.features), model.config.latent_size
         model.require_features(speech)
@@ -106,12 +124,16 @@ class DawnSampleMotion(io.ComfyNode):
         picture, face = portrait.at(config.image_size)
         condition = condition_rows(speech.features.features, pose, face)
         names = [name for name in ("denoiser", "autoencoder", "box_encoder") if name in model.patchers]
-        budget = Slices.for_device(model.patchers["denoiser"].load_device).budget
-        memory = sampling_bytes(config.denoiser, frames, size, size, model.dtype.itemsize, budget)
-        device = host.load([model.patchers[name] for name in names], memory)
+        patchers = [model.patchers[name] for name in names]
+        need = sampling_need(
+            config.denoiser, frames, size, size, model.dtype.itemsize, patchers[0].load_device
+        )
+        device, plan = host.load_for(patchers, need, frames_per_slice, "DAWN Sample Motion")
+        persistent = host.Persistent(plan, "DAWN Sample Motion")
         denoiser, autoencoder = model.network("denoiser"), model.network("autoencoder")
         box_encoder = model.network("box_encoder") if "box_encoder" in names else None
         features = autoencoder.encode(picture.to(device), model.dtype)
+        steps = steps or config.denoiser.sampling_steps
         progress = host.Progress(steps)
 
         def on_step(step: int, total: int, x0: torch.Tensor) -> None:
@@ -128,8 +150,9 @@ class DawnSampleMotion(io.ComfyNode):
             denoiser_source(features, face, box_encoder),
             condition.to(device),
             noise,
-            SamplingOptions(steps, eta, guidance, window),
+            SamplingOptions(steps, eta, guidance, window or None, sampler),
             on_step,
+            attempt=lambda call: persistent(lambda plan: call(plan.slices)),
         )
         target = host.result_device()
         latents = MotionLatents(latents.flow.to(target), latents.occlusion.to(target))

@@ -76,7 +76,7 @@ def test_composing_by_portions_is_exact(monkeypatch):
     denoiser = CompactDenoiser(SMALL)
     x, clip = torch.randn(1, 3, 7, 16, 16), clip_of(denoiser, frames=7)
     whole = denoiser(x, torch.tensor([500]), clip)
-    monkeypatch.setattr(compact_denoiser, "_FRAMES_AT_ONCE", 3)
+    monkeypatch.setattr(compact_denoiser, "FRAMES_AT_ONCE", 3)
     assert torch.allclose(denoiser(x, torch.tensor([500]), clip), whole, atol=1e-5)
 
 

@@ -131,7 +131,7 @@ def test_golden_parts(unet, golden):
     x = frames_first(recipe.normal("input.sattn.mid.x", 1, 512, 2, 4, 4))
     close(unet.mid_spatial(x), "sattn.mid.f2.4x4.residual")
     x = frames_first(recipe.normal("input.slin.x", 1, 64, 2, 6, 6))
-    close(level.spatial(x), "slinattn.downs0.f2.6x6.residual")
+    close(level.spatial(x, level.spatial.prepare(x)), "slinattn.downs0.f2.6x6.residual")
     x = frames_first(recipe.normal("input.resample.x", 1, 64, 2, 6, 6))
     close(level.resample(x), "downsample.downs0")
     x = frames_first(recipe.normal("input.upsample.x", 1, 64, 2, 3, 3))
@@ -148,7 +148,9 @@ def test_golden_parts(unet, golden):
         close(block((x,), time, guides, WHOLE), f"block.{key}.out")
         if key == "downs0_0":
             total = sum(parts[f"block.{key}.cross_attn_{name}"] for name in ("pose", "aud", "eye"))
-            guided = block.guidance(x, guides.query, guides.direction, guides.value)
+            guided = block.guidance(
+                x, torch.zeros(3, 4, 4, 64), guides.query, guides.direction, guides.value
+            )
             assert (guided.flatten(1, 2) - total).abs().max() < TOLERANCE
     times = unet.time(parts["time.t"], torch.float32)
     assert (unet.time.sinusoids(parts["time.t"]) - parts["time.sinusoid"]).abs().max() < TOLERANCE
@@ -199,7 +201,8 @@ def test_guidance_equals_three_softmax_attentions():
     guidance = randomise(GuidanceAttention(12, 10, 14, heads=4, head_dim=8))
     x, contexts = torch.randn(3, 2, 5, 12), [torch.randn(3, 14) for _ in range(3)]
     guides = guidance.prepare(*contexts)
-    closed_form = guidance(x, guides.query, guides.direction, guides.value)
+    base = torch.randn(3, 2, 5, 10)
+    closed_form = guidance(x, base.clone(), guides.query, guides.direction, guides.value) - base
 
     plain = 0
     for attention, context in zip((guidance.audio, guidance.pose, guidance.blink), contexts, strict=True):

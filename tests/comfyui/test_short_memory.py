@@ -1,0 +1,118 @@
+"""The sampler and the renderer when memory is short, in a real ComfyUI."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+import torch
+from comfy_harness import NodeFailed
+from talking_head import change
+
+ROUNDING = 2e-4
+"""Of a whole sampling, as for the golden trajectories: an untrained network magnifies it step by step."""
+
+
+@pytest.fixture
+def denoiser(comfy, head):
+    """The class of the tiny denoiser, as ComfyUI has loaded it."""
+    return type(comfy.run(head).output("model").network("denoiser"))
+
+
+def result(run, node: str = "motion") -> torch.Tensor:
+    """Of sampling (untrained, such motion folds the picture, which would magnify rounding), or of rendering."""
+    return run.output("frames").clone() if node == "frames" else run.output("motion").latents.flow.clone()
+
+
+@pytest.mark.parametrize("node", ["motion", "frames"])
+def test_frames_per_slice_change_nothing(comfy, head, node):
+    whole = result(comfy.run(head), node)
+    for frames in (1, 3, 500):
+        run = comfy.run(change(head, node, frames_per_slice=frames))
+        assert node in run.executed
+        assert (result(run, node) - whole).abs().max() < ROUNDING
+
+
+def test_the_log_says_what_was_chosen(comfy, head, caplog):
+    comfy.forget()
+    with caplog.at_level(logging.INFO):
+        comfy.run(change(head, "motion", frames_per_slice=3))
+    assert "DAWN Sample Motion: 3 of 10 frames at a time, about" in caplog.text
+    assert "DAWN Render Frames: 4 of 10 frames at a time, about" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "error", ["OOM_EXCEPTION", "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"]
+)
+def test_sampling_goes_on_at_the_same_step_when_memory_runs_out(comfy, head, denoiser, monkeypatch, caplog, error):
+    import comfy.model_management as mm
+
+    prompt = change(head, "motion", steps=4, frames_per_slice=4)
+    expected = result(comfy.run(prompt))
+    comfy.forget()
+    forward, calls = denoiser.forward, []
+
+    def small_memory(self, x, timestep, clip, slices):
+        calls.append((int(timestep), slices.budget))
+        result = forward(self, x, timestep, clip, slices)
+        if len(calls) in (2, 3):
+            raise mm.OOM_EXCEPTION(error) if error == "OOM_EXCEPTION" else RuntimeError(error)
+        return result
+
+    monkeypatch.setattr(denoiser, "forward", small_memory)
+    assert (result(comfy.run(prompt)) - expected).abs().max() < ROUNDING
+    timesteps, budgets = zip(*calls, strict=True)
+    assert timesteps == (800, 600, 600, 600, 400, 200), "a step that is done is done again"
+    full = budgets[0]
+    assert budgets == (full, full, full // 2, *[full // 4] * 3)
+    assert "DAWN Sample Motion: out of memory, continuing with 1 frames at a time" in caplog.text
+
+
+def test_memory_that_runs_out_for_good_is_an_error_and_the_next_job_runs(comfy, head, denoiser, monkeypatch):
+    comfy.forget()
+    with monkeypatch.context() as patch:
+        patch.setattr(denoiser, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory")))
+        with pytest.raises(NodeFailed, match="no memory"):
+            comfy.run(head)
+    assert comfy.run(head).output("frames").shape[0] == 10
+
+
+@pytest.mark.parametrize(("node", "name"), [("motion", "DAWN Sample Motion"), ("frames", "DAWN Render Frames")])
+def test_what_can_not_fit_is_refused_before_it_starts(comfy, head, denoiser, monkeypatch, node, name):
+    import comfy.model_management as mm
+
+    comfy.run(head)
+    with monkeypatch.context() as patch:
+        patch.setattr(mm, "get_free_memory", lambda *_: 2_000_000)
+        patch.setattr(denoiser, "forward", lambda *_: pytest.fail("it started"))
+        message = rf"{name}: 10 frames need at least \d+ MB beside the weights, and 2 MB are free.*shorter audio"
+        with pytest.raises(NodeFailed, match=message):
+            comfy.run(change(head, node, frames_per_slice=1))
+    assert comfy.run(head).output("frames").shape[0] == 10
+
+
+def test_little_memory_means_small_slices(comfy, head, denoiser, monkeypatch):
+    import comfy.model_management as mm
+
+    whole, seen, forward = result(comfy.run(head)), [], denoiser.forward
+
+    def noting(self, x, timestep, clip, slices):
+        seen.append(slices.budget)
+        return forward(self, x, timestep, clip, slices)
+
+    monkeypatch.setattr(denoiser, "forward", noting)
+    comfy.forget()
+    monkeypatch.setattr(mm, "get_free_memory", lambda *_: 73_000_000)
+    assert (result(comfy.run(head)) - whole).abs().max() < ROUNDING
+    comfy.forget()
+    monkeypatch.setattr(mm, "get_free_memory", lambda *_: 10**12)
+    comfy.run(head)
+    assert seen[0] < seen[-1]
+
+
+def test_the_second_sampler_is_another_one_and_deterministic(comfy, head):
+    ddim = comfy.run(head).output("frames").clone()
+    solver = change(head, "motion", sampler="dpmpp_2m", steps=3)
+    frames = comfy.run(solver).output("frames").clone()
+    assert (frames - ddim).abs().max() > 1e-3
+    assert torch.equal(comfy.run(change(solver, "motion", eta=0.5)).output("frames"), frames)
