@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from .attention import RelativeBias, TemporalAttention, TemporalBand, temporal_band
 from .config import CompactConfig
 from .face_code import CHANNELS as PORTRAIT_CHANNELS
+from .face_code import WAVED_CHANNELS, waved
 from .layers import ChannelNorm, TimeEmbedding
 from .slices import WHOLE, Slices
 
@@ -74,7 +75,7 @@ class SpatialBlock(nn.Module):
 
 
 class MotionFields(nn.Module):
-    """Portrait → the fields along which it can move, and a summary of it; a U-Net over space."""
+    """Portrait → the fields along which it can move, and a summary of it: a U-Net over space, then every cell alone."""
 
     def __init__(self, config: CompactConfig, operations: ModuleType = nn, **factory):
         super().__init__()
@@ -91,7 +92,9 @@ class MotionFields(nn.Module):
             for a, b in zip(reversed((widths[0], *widths[:-1])), reversed(widths), strict=True)
         )
         self.norm = operations.GroupNorm(config.groups, widths[0], **factory)
-        self.output = operations.Conv2d(widths[0], LATENT_CHANNELS * config.fields, 3, padding=1, **factory)
+        self.point1 = operations.Conv2d(widths[0] + WAVED_CHANNELS, config.point_width, 1, **factory)
+        self.point2 = operations.Conv2d(config.point_width, config.point_width, 1, **factory)
+        self.output = operations.Conv2d(config.point_width, LATENT_CHANNELS * config.fields, 1, **factory)
 
     def forward(self, portrait: Tensor) -> tuple[Tensor, Tensor]:
         """[B, PORTRAIT_CHANNELS, h, w], from `face_code` → [B, fields, 3, h, w] and [B, last width]."""
@@ -106,7 +109,10 @@ class MotionFields(nn.Module):
             if level:
                 x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = up(torch.cat([x, skips.pop()], dim=1))
-        x = self.output(F.silu(self.norm(x)))
+        # Lids and lips end from one cell to the next. Convolutions learn such edges late; a network that sees
+        # every cell by itself, with its place on the face in waves, learns them at once.
+        x = torch.cat([F.silu(self.norm(x)), waved(portrait)], dim=1)
+        x = self.output(F.silu(self.point2(F.silu(self.point1(x)))))
         return x.unflatten(1, (self.fields, LATENT_CHANNELS)), summary
 
 

@@ -51,6 +51,7 @@ class CompactConfig:
     head_fields, face_fields: how many motion fields a portrait gets for the turning head and for the face on it
     shapes: how many of the face's fields are mouth shapes that are read from the speech
     spatial_widths: channels of the network over space at full, half, quarter … size
+    point_width: of the network that then sees every cell by itself
     width, layers: of the network over time
     sampling_steps: denoising steps that are enough
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
@@ -62,6 +63,7 @@ class CompactConfig:
     face_fields: int = 28
     shapes: int = 16
     spatial_widths: tuple[int, ...] = (24, 40, 64, 96)
+    point_width: int = 96
     width: int = 128
     layers: int = 3
     heads: int = 4

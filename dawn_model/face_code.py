@@ -7,6 +7,8 @@ maps that look alike for a render and a photograph.
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -41,6 +43,11 @@ MAP_CHANNELS = 3 + 1 + 1 + 2 + 3 * 4
 CHANNELS = 3 * PATCH**2 + MAP_CHANNELS + 3 + 2
 """Colours, the maps, how the head is held and how far the eyes are open."""
 
+_MAPS = slice(3 * PATCH**2, 3 * PATCH**2 + MAP_CHANNELS)
+_FACE = slice(_MAPS.start + 4, _MAPS.start + 5)
+_FREQUENCY = 3.0
+WAVED_CHANNELS = CHANNELS + 2 * MAP_CHANNELS
+
 
 def face_code(picture: Tensor, face: FaceState) -> Tensor:
     """RGB [1, 3, S, S] in 0..1 and the face in it → [1, CHANNELS, S / 2, S / 2].
@@ -60,6 +67,12 @@ def assemble(picture: Tensor, maps: Tensor, pose: Tensor, blink: Tensor) -> Tens
     colours = F.pixel_unshuffle(picture, PATCH) * 2 - 1
     held = torch.cat([pose[:, :3] / POSE_UNIT, blink / BLINK_UNIT - 1], dim=1)
     return torch.cat([colours, maps, held[:, :, None, None].expand(-1, -1, *maps.shape[-2:])], dim=1)
+
+
+def waved(code: Tensor) -> Tensor:
+    """A code [B, CHANNELS, …] with sine and cosine of its maps beside it, on the face, [B, WAVED_CHANNELS, …]."""
+    angles, face = code[:, _MAPS] * (math.pi * _FREQUENCY), code[:, _FACE]
+    return torch.cat([code, angles.sin() * face, angles.cos() * face], dim=1)
 
 
 def mesh_maps(points: Tensor, cells: int, side: int) -> Tensor:

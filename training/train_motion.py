@@ -34,15 +34,18 @@ _SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.02, 0.04
 """Errors below this are judged by their square (0.01 is a quarter of a pixel): of everything, in mouth and eyes,
 and of differences between neighbours there. Judged by its size, an uncertain motion would rather not happen."""
 _HIDDEN_WEIGHT = 0.15
+_BLINKING, _SHUT = 6.0, 0.25
+"""How much more frames count in which the lids are where the source does not have them, and by how much the
+eye-aspect ratio falls then. They are rare."""
 _WEIGHTS = {
     "flow": 2.0,
     "visible": 0.5,
     "mouth": 2.0,
-    "mouth_seen": 0.15,
+    "mouth_seen": 0.5,
     "mouth_shape": 15.0,
-    "eyes": 0.7,
-    "eyes_seen": 0.15,
-    "eyes_shape": 6.0,
+    "eyes": 1.0,
+    "eyes_seen": 0.3,
+    "eyes_shape": 10.0,
 }
 _SHAPES_WEIGHT, _SPEECHES = 0.1, 12
 """Of the error of the mouth shapes that the denoiser reads from the speech features, and on how many stretches of
@@ -91,6 +94,8 @@ def motion_loss(predicted: Tensor, clean: Tensor, batch: Batch) -> tuple[Tensor,
     unseen = soft_error(error[:, 2:])
     across, down = (soft_error(part, _SOFT_SHAPE).mean(1, keepdim=True) for part in sharpness(error[:, :2]))
     parts = {"flow": (everywhere * trust).mean(), "visible": unseen.mean()}
+    blinking = _BLINKING * batch.steer[..., 6:].abs().amax(-1) / _SHUT
+    eyes = eyes * (1 + blinking)[:, None, :, None, None]
     for name, mask in (("mouth", mouth), ("eyes", eyes)):
         weight = mask * trust
         parts[name] = (off * weight).sum() / mask.sum()

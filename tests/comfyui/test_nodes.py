@@ -265,7 +265,7 @@ def test_a_replaced_file_is_loaded_again(comfy, head):
     file.unlink()
     file.write_bytes(content)
     executed = comfy.run(head).executed
-    assert "model" in executed and "speech" not in executed
+    assert "model" in executed and "portrait" not in executed
 
 
 # --- progress and cancelling ---
