@@ -80,11 +80,13 @@ def plot_head_motion(
         room_for_values: leave a margin on the right for what `plot_with_cursor` writes there.
 
     Raises:
-        ValueError: an empty track, or a picture too small to read.
+        ValueError: an empty track, one with NaN or infinity, or a picture too small to read.
     """
     frames = len(motion)
     if frames == 0:
         raise ValueError("the track of head and eyes is empty: there is nothing to plot")
+    if not (motion.pose.isfinite().all() and motion.blink.isfinite().all()):
+        raise ValueError("the track of head and eyes holds values that are not numbers (NaN or infinite)")
     if width < SMALLEST[0] or height < SMALLEST[1]:
         raise ValueError(
             f"a plot of {width}×{height} can not be read; use {SMALLEST[0]}×{SMALLEST[1]} or more"

@@ -54,7 +54,7 @@ class _Follower:
     def look(self, time: float, picture: Tensor) -> Face | None:
         if self._face is not None:
             self._face = self._landmarker.follow(picture, self._face)
-        if self._face is None or self._face.presence < _PRESENCE:
+        if self._face is None or not self._face.presence >= _PRESENCE:  # not `<`: it may be NaN
             self._face = self._search(time, picture)
         self._last_seen = self._face or self._last_seen
         return self._face
@@ -82,7 +82,7 @@ def film_head_motion(
         frames: (time in seconds, picture [H, W, 3] in 0..1) in order; read one by one, none is kept.
         threshold: least score of the detector.
         longest: how many frames at 25 a second are wanted; what comes later is not looked at.
-        on_frame: told the time of every frame that was looked at.
+        on_frame: told how many seconds of the video have been looked at, after every frame.
 
     Raises:
         ValueError: no frame, or none with a face.
@@ -97,7 +97,7 @@ def film_head_motion(
         times.append(time)
         states.append(face_state(face.points, *picture.shape[:2]) if face else None)
         if on_frame is not None:
-            on_frame(time)
+            on_frame(time - times[0])
         if longest is not None and time - times[0] >= (longest - 1) / FPS:
             break
     seen = [index for index, state in enumerate(states) if state is not None]

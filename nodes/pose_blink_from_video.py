@@ -92,7 +92,7 @@ class DawnPoseBlinkFromVideo(io.ComfyNode):
                 timed_frames(video, images_fps),
                 threshold,
                 longest=wanted,
-                on_frame=lambda time: progress.update(min(wanted, round(time * FPS))),
+                on_frame=lambda seconds: progress.update(min(wanted, round(seconds * FPS) + 1)),
             )
         except ValueError as error:
             raise ValueError(f"video: {str(error).removeprefix('video: ')}") from error

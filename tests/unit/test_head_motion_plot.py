@@ -110,5 +110,7 @@ def test_the_cursor_moves_with_time():
 def test_what_can_not_be_plotted():
     with pytest.raises(ValueError, match="there is nothing to plot"):
         plot_head_motion(HeadMotion(torch.zeros(0, 6), torch.zeros(0, 2)), 640, 480)
+    with pytest.raises(ValueError, match="values that are not numbers"):
+        plot_head_motion(HeadMotion(torch.full((2, 6), torch.nan), torch.zeros(2, 2)), 640, 480)
     with pytest.raises(ValueError, match="a plot of 100×480 can not be read; use 480×360 or more"):
         plot_head_motion(track(), 100, 480)
