@@ -58,6 +58,14 @@ def recipe_denoiser() -> UNet3D:
     return unet
 
 
+def recipe_autoencoder() -> FlowAutoencoder:
+    autoencoder = FlowAutoencoder(FlowAutoencoderConfig())
+    state = {f"generator.{key}": tensor for key, tensor in official("lfg_128", "generator.").items()}
+    ours, origin, _ = apply_table(state, FLOW_AUTOENCODER)
+    autoencoder.load_state_dict(fuse(ours, origin))
+    return autoencoder
+
+
 def denoiser_call(
     which: str, frames: int, size: int, dtype: torch.dtype, device: str
 ) -> Callable[[], torch.Tensor]:
@@ -80,21 +88,19 @@ def denoiser_call(
 
 def render_call(which: str, size: int, dtype: torch.dtype, device: str) -> Callable[[], torch.Tensor]:
     """RENDER_FRAMES decoded frames of one portrait."""
-    state = official("lfg_128", "generator.")
-    state = {f"generator.{key}": tensor for key, tensor in state.items()}
     picture = torch.rand(1, 3, size, size).to(device)
     flow = (torch.rand(RENDER_FRAMES, size // 4, size // 4, 2) * 2 - 1).to(device)
     occlusion = torch.rand(RENDER_FRAMES, 1, size // 4, size // 4).to(device)
     if which == "plain":
-        plain = PlainFlowAutoencoder({key: tensor.to(device, dtype) for key, tensor in state.items()})
+        state = official("lfg_128", "generator.")
+        plain = PlainFlowAutoencoder(
+            {f"generator.{key}": tensor.to(device, dtype) for key, tensor in state.items()}
+        )
         picture, flow, occlusion = (tensor.to(dtype) for tensor in (picture, flow, occlusion))
         return lambda: [
             plain.decode(picture, flow[i : i + 1], occlusion[i : i + 1]) for i in range(RENDER_FRAMES)
         ]
-    autoencoder = FlowAutoencoder(FlowAutoencoderConfig())
-    ours, origin, _ = apply_table(state, FLOW_AUTOENCODER)
-    autoencoder.load_state_dict(fuse(ours, origin))
-    autoencoder = autoencoder.to(device, dtype).eval()
+    autoencoder = recipe_autoencoder().to(device, dtype).eval()
     source = autoencoder.encode(picture, dtype)
     return lambda: autoencoder.decode(source, flow, occlusion)
 

@@ -106,10 +106,12 @@ def temporal_band(
 def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate adjacent feature pairs of x [..., F, D] by angles [F, D/2] (rotary position code).
 
-    A pair is a complex number and the rotation one multiplication, in float32.
+    A pair is a complex number and the rotation one multiplication, in float32; x itself is overwritten where it
+    is of that type and no gradient needs it.
     """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
+    pairs, rotation = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))), torch.complex(cos, sin)
+    pairs = pairs * rotation if torch.is_grad_enabled() else pairs.mul_(rotation)
+    return torch.view_as_real(pairs).flatten(-2).to(x.dtype)
 
 
 def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> Tensor:
@@ -160,11 +162,12 @@ class TemporalAttention(nn.Module):
 
     def _attend(self, x: Tensor, band: TemporalBand) -> Tensor:
         """x [F, pixels, C] → [F, pixels, C]."""
-        q, k, v = rearrange(
-            self.to_qkv(self.norm(x)), "f p (three heads d) -> three p heads f d", three=3, heads=self.heads
-        )
-        q = rotate_pairs(q, band.rotary_cos, band.rotary_sin)
-        k = rotate_pairs(k, band.rotary_cos, band.rotary_sin)
+        inner = self.width // 3
+        qk, v = self.to_qkv(self.norm(x)).split([2 * inner, inner], dim=-1)
+        cos, sin = (table.repeat(1, 2 * self.heads) for table in (band.rotary_cos, band.rotary_sin))
+        qk = rotate_pairs(qk.transpose(0, 1), cos, sin)  # queries and keys of all heads in one go
+        q, k = rearrange(qk, "p f (two heads d) -> two p heads f d", two=2, heads=self.heads)
+        v = rearrange(v, "f p (heads d) -> p heads f d", heads=self.heads)
         return self.to_out(attend_within_band(q, k, v, band)).add_(x)
 
 
@@ -198,7 +201,7 @@ class SpatialAttention(nn.Module):
 class LinearWeights:
     """The weights of a SpatialLinearAttention, arranged for its order of multiplication.
 
-    q [C, heads·D], k [heads·D, C]; v [heads, C, D], out [heads, D, C]; bias [C], shared among the heads
+    q, v [C, heads·D], k [heads·D, C]; out [heads·D, C]; bias [C], shared among the heads
     """
 
     q: Tensor
@@ -223,32 +226,36 @@ class SpatialLinearAttention(nn.Module):
 
     def prepare(self, like: Tensor) -> LinearWeights:
         """Once per clip. Weights are read by applying the layers, so the host may keep them where it likes."""
-        per_head = (self.heads, self.head_dim)
-        q, k, v = self.to_qkv(torch.diag(cast_like(self.norm.gain, like))).chunk(3, dim=-1)
-        rows = torch.eye(self.heads * self.head_dim + 1, self.heads * self.head_dim).to(like)  # the last is zero
-        rows = self.to_out(rows).float()
-        out, bias = rows[:-1] - rows[-1], rows[-1]
+        inner = self.heads * self.head_dim
+        q, k, v = self.to_qkv(torch.diag(cast_like(self.norm.gain, like))).split(inner, dim=-1)
+        rows = self.to_out(torch.eye(inner + 1, inner).to(like)).float()  # the last row is the bias alone
         return LinearWeights(
             q=q.contiguous(),
             k=k.t().contiguous(),
-            v=v.unflatten(1, per_head).transpose(0, 1).contiguous(),
-            out=(out * self.head_dim**-0.5).unflatten(0, per_head).to(like),
-            bias=(bias / self.heads).to(like),
+            v=v.contiguous(),
+            out=((rows[:-1] - rows[-1]) * self.head_dim**-0.5).to(like),
+            bias=(rows[-1] / self.heads).to(like),
         )
 
     def forward(self, x: Tensor, weights: LinearWeights) -> Tensor:
         """x + attention(x) for x [N, H, W, C].
 
-        softmax(q)·(softmax(k)ᵀ·v)·out, multiplied from the middle: values and outputs of all pixels are never
-        made, and no head is moved in memory.
+        softmax(q)·(softmax(k)ᵀ·v)·out is multiplied from the middle where there are more pixels than channels:
+        then neither values nor the heads' outputs are made for every pixel.
         """
         count, height, width, channels = x.shape
         x = x.flatten(1, 2)
         normalised = F.layer_norm(x, (channels,), None, None, NORM_EPS)
-        q = (normalised @ weights.q).unflatten(2, (self.heads, -1)).softmax(-1).flatten(2)  # [N, P, heads·D]
+        q = (normalised @ weights.q).unflatten(2, (self.heads, -1)).softmax(-1)  # [N, P, heads, D]
         k = torch.bmm(weights.k.expand(count, -1, -1), normalised.transpose(1, 2)).softmax(-1)
-        seen = torch.bmm(k, normalised)  # [N, heads·D, C]
-        by_head = rearrange(seen, "n (heads d) c -> heads (n d) c", heads=self.heads)
-        mixed = torch.bmm(torch.bmm(by_head, weights.v), weights.out)
-        mixed = rearrange(mixed, "heads (n d) c -> n (heads d) c", n=count) + weights.bias
-        return torch.baddbmm(x, q, mixed).unflatten(1, (height, width))
+        if height * width > channels:
+            seen = rearrange(torch.bmm(k, normalised), "n (heads d) c -> heads (n d) c", heads=self.heads)
+            context = torch.bmm(seen, rearrange(weights.v, "c (heads e) -> heads c e", heads=self.heads))
+            mixed = torch.bmm(context, weights.out.unflatten(0, (self.heads, -1))) + weights.bias
+            factors = q.flatten(2), rearrange(mixed, "heads (n d) c -> n (heads d) c", n=count)
+        else:
+            v = rearrange(normalised @ weights.v, "n p (heads e) -> n heads p e", heads=self.heads)
+            attended = q.transpose(1, 2) @ (k.unflatten(1, (self.heads, -1)) @ v)
+            x = x + self.heads * weights.bias
+            factors = rearrange(attended, "n heads p e -> n p (heads e)"), weights.out.expand(count, -1, -1)
+        return torch.baddbmm(x, *factors).unflatten(1, (height, width))
