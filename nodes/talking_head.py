@@ -53,7 +53,7 @@ class DawnTalkingHead(io.ComfyNode):
                 io.AudioEncoder.Input(
                     "audio_encoder",
                     optional=True,
-                    tooltip="From DAWN Load Audio Encoder, for models that bring none of their own.",
+                    tooltip="Only for the authors' models: HuBERT-large from DAWN Load Audio Encoder.",
                 ),
                 io.Boolean.Input(
                     "paste_back",
@@ -112,6 +112,7 @@ class DawnTalkingHead(io.ComfyNode):
         speech = _stage(
             graph,
             DawnEncodeAudio,
+            model=model,
             audio_encoder=wires.get("audio_encoder"),
             audio=wires["audio"],
             silence_threshold=PAUSE_DB if rests else 0.0,
