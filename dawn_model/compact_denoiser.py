@@ -32,8 +32,6 @@ from .slices import WHOLE, Slices
 LATENT_CHANNELS = 3
 """Departure of the sampling grid along x and y, and occlusion."""
 
-_VISIBLE_AT_REST = 4.0
-"""Logit of being visible where no field says otherwise: 98 %."""
 FRAMES_AT_ONCE = 64
 """Bounds what projecting and composing frames need beside the latents."""
 _EPS = 1e-6
@@ -232,7 +230,7 @@ class CompactDenoiser(nn.Module):
         grid = still_grid(*head.shape[-2:], head) + self.config.flow_range * head[:, :2].permute(0, 2, 3, 1)
         face = F.grid_sample(face, grid, mode="bilinear", padding_mode="border", align_corners=False)
         flow = head[:, :2] + face[:, :2]
-        visible = (head[:, 2:] + face[:, 2:] + _VISIBLE_AT_REST).sigmoid() * 2 - 1
+        visible = 1 + head[:, 2:] + face[:, 2:]  # all is seen where no field says otherwise
         return rearrange(torch.cat([flow, visible], dim=1), "(b f) c h w -> b c f h w", b=clips)
 
 

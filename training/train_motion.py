@@ -30,22 +30,23 @@ from .scenario import CONTEXT
 from .train_picture import sharpness
 
 CHECKPOINT = WORK / "motion.pt"
-_SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.02, 0.04
+_SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.1, 0.15
 """Errors below this are judged by their square (0.01 is a quarter of a pixel): of everything, in mouth and eyes,
-and of differences between neighbours there. Judged by its size, an uncertain motion would rather not happen."""
+and of differences between neighbours there. Judged by its size, what is uncertain would rather not happen: lids and
+lips stay as they are, and nothing is ever hidden."""
 _HIDDEN_WEIGHT = 0.15
 _BLINKING, _SHUT = 6.0, 0.25
 """How much more frames count in which the lids are where the source does not have them, and by how much the
 eye-aspect ratio falls then. They are rare."""
 _WEIGHTS = {
     "flow": 2.0,
-    "visible": 0.5,
-    "mouth": 2.0,
-    "mouth_seen": 0.5,
-    "mouth_shape": 15.0,
-    "eyes": 1.0,
-    "eyes_seen": 0.3,
-    "eyes_shape": 10.0,
+    "visible": 1.0,
+    "mouth": 4.0,
+    "mouth_seen": 1.0,
+    "mouth_shape": 30.0,
+    "eyes": 3.0,
+    "eyes_seen": 0.5,
+    "eyes_shape": 20.0,
 }
 _SHAPES_WEIGHT, _SPEECHES = 0.1, 12
 """Of the error of the mouth shapes that the denoiser reads from the speech features, and on how many stretches of
@@ -91,7 +92,7 @@ def motion_loss(predicted: Tensor, clean: Tensor, batch: Batch) -> tuple[Tensor,
     error = predicted - clean
     everywhere = soft_error(error[:, :2]).mean(1, keepdim=True)
     off = soft_error(error[:, :2], _SOFT_REGION).mean(1, keepdim=True)
-    unseen = soft_error(error[:, 2:])
+    unseen = error[:, 2:].square() / 4
     across, down = (soft_error(part, _SOFT_SHAPE).mean(1, keepdim=True) for part in sharpness(error[:, :2]))
     parts = {"flow": (everywhere * trust).mean(), "visible": unseen.mean()}
     blinking = _BLINKING * batch.steer[..., 6:].abs().amax(-1) / _SHUT
