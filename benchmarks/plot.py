@@ -56,9 +56,12 @@ def draw(device: str) -> Path:
     rows = [row for row in measured["rows"] if row["what"].startswith("denoiser")]
     if len({row["frames"] for row in rows}) < 2:
         raise ValueError(f"{device}.json holds fewer than two clip lengths; there is nothing to draw")
+    longest = max(row["frames"] for row in rows if "plain_s" in row)
     times, memory = {}, {}
     for row in rows:
         for which in ("plain", "ours"):
+            if f"{which}_s" not in row or row["frames"] > longest:
+                continue
             key = which, row["dtype"]
             times.setdefault(key, []).append((row["frames"], row[f"{which}_s"] / row["frames"] * 1e3))
             memory.setdefault(key, []).append((row["frames"], row[f"{which}_bytes"] / 1e6))

@@ -81,10 +81,10 @@ def rows(bench: Bench, step_counts: list[int], seeds: list[int]) -> list[list[st
     loudness = metrics.envelope(bench.speech)
     found: dict[SamplingOptions, list[tuple[float, ...]]] = {way: [] for way in [*ways, REFERENCE]}
     for seed in seeds:
-        reference, taken = bench.sample(REFERENCE, seed)
+        reference, reference_taken = bench.sample(REFERENCE, seed)
         aim = bench.lips(reference)
         for way in found:
-            latents, taken = bench.sample(way, seed) if way != REFERENCE else (reference, taken)
+            latents, taken = bench.sample(way, seed) if way != REFERENCE else (reference, reference_taken)
             lips = bench.lips(latents)
             spread = float(np.quantile(lips, 0.95) - np.quantile(lips, 0.05))
             agreement = metrics.correlation(lips, aim), metrics.correlation(lips, loudness)

@@ -18,6 +18,7 @@ from dawn_model.sampler import (
     latent_noise,
     motion_channels,
     quantile,
+    select_by_bisection,
 )
 from dawn_model.schedule import cosine_schedule, sampling_timesteps
 
@@ -106,8 +107,20 @@ def test_impossible_eta_is_named():
 
 @pytest.mark.parametrize("count", [1, 2, 11, 1000, 18432])
 def test_quantile_equals_torch(count):
-    values = recipe.normal(f"quantile.{count}", 3, count)
+    values = recipe.normal(f"quantile.{count}", 3, count).abs()
     assert (quantile(values, 0.9) - torch.quantile(values, 0.9, dim=1)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 10, 1001])
+@pytest.mark.parametrize("decimals", [0, 6])
+def test_bisection_selects_what_sorting_finds(count, decimals):
+    """GPUs take this way. With few decimals many values are equal, some of them zero."""
+    values = recipe.normal(f"bisection.{count}", 2, count).abs().mul(3).round(decimals=decimals)
+    ordered = values.sort(dim=1).values
+    for rank in sorted({0, count // 3, count // 2, round(0.9 * (count - 1)), count - 1}):
+        value, following = select_by_bisection(values, rank)
+        assert torch.equal(value, ordered[:, rank])
+        assert torch.equal(following, ordered[:, min(rank + 1, count - 1)])
 
 
 def test_quantile_beyond_the_limit_of_torch():
