@@ -29,7 +29,8 @@ def motion_path(name: str) -> Path:
     """Raises ValueError when there is no such file, or it is not in one of ComfyUI's folders."""
     if name == NOTHING_FOUND:
         raise ValueError("motion: there is no motion file yet. Save one with DAWN Save Motion, or upload one")
-    path = Path(folder_paths.get_annotated_filepath(name)).resolve()
+    relative, root = folder_paths.annotated_filepath(name)
+    path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
     roots = [Path(folder()).resolve() for folder in _FOLDERS.values()]
     if not any(path.is_relative_to(root) for root in roots) or not path.is_file():
         raise ValueError(
