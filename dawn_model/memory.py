@@ -150,6 +150,7 @@ def sampling_need(
     latents = 3 * positions * frames * FP32
     conditions = (2 * config.condition_dim + condition_numbers(config)) * frames * item
     source = (config.feature_channels + config.box_channels + config.base_width) * positions * item
+    source += folded_numbers(config) * item
     budget = CPU_BUDGET if device.type == "cpu" else GPU_BUDGET
     return Need(
         frames=frames,
@@ -185,6 +186,15 @@ def condition_numbers(config: DenoiserConfig) -> int:
     """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition."""
     blocks = 4 * len(config.multipliers) + 2
     return blocks * 2 * 3 * config.cross_heads * config.cross_head_dim
+
+
+def folded_numbers(config: DenoiserConfig) -> int:
+    """Of the weights that `UNet3D.prepare` keeps in another arrangement, whatever the clip's length."""
+    widths = [config.base_width * multiplier for multiplier in config.multipliers]
+    ins = [config.base_width, *widths[:-1]]
+    blocks = 2 * sum(ins) + 3 * sum(widths) + 2 * widths[-1]  # inputs of down, up and middle blocks
+    queries = blocks * 3 * config.cross_heads * config.cross_head_dim
+    return queries + (sum(ins) + sum(widths)) * 4 * config.heads * config.head_dim
 
 
 def rendering_need(
