@@ -1,6 +1,6 @@
-"""A short video of a rendered head with known pose and blinks: a test's truth (`tests/assets`).
+"""A short video of a rendered head with known pose and blinks: an example and a test's truth (`examples/videos`).
 
-    python -m training.make_pose_clip tests/assets/head_turns
+    python -m training.make_pose_clip examples/videos/head_turns
 
 writes `head_turns.mp4` at 30 frames a second and `head_turns.csv`: per frame the time, the head's turn relative
 to straight ahead, as seen on the screen (+ right, up, clockwise), and how far the lids are shut.

@@ -17,7 +17,7 @@ from dawn_model.head_motion_edit import AngleEdit, MotionEdit, edit_head_motion
 from dawn_model.head_motion_video import film_head_motion, onto_portrait
 from dawn_model.structures import HeadMotion
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+VIDEOS = Path(__file__).resolve().parents[2] / "examples" / "videos"
 FRAMES = 10
 
 
@@ -172,7 +172,7 @@ def film(comfy, head, wire):
     """A prompt with a video of `seconds` at 25 frames a second, as ComfyUI loads it from a file."""
     from comfy_api.latest import InputImpl
 
-    frames = read_frames(ASSETS / "head_turns.mp4")
+    frames = read_frames(VIDEOS / "head_turns.mp4")
 
     def make(seconds: float = 0.4, **options):
         path = comfy.base / f"film_{seconds:g}.mp4"

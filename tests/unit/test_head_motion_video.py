@@ -16,7 +16,7 @@ from dawn_model.head_axes import as_seen
 from dawn_model.head_motion_video import REFERENCES, film_head_motion, onto_portrait
 from dawn_model.structures import FaceState, HeadMotion
 
-ASSETS = Path(__file__).resolve().parents[1] / "assets"
+VIDEOS = Path(__file__).resolve().parents[2] / "examples" / "videos"
 RATE = 30
 
 
@@ -27,7 +27,7 @@ def landmarker():
 
 @pytest.fixture(scope="module")
 def frames() -> list[torch.Tensor]:
-    capture, pictures = cv2.VideoCapture(str(ASSETS / "head_turns.mp4")), []
+    capture, pictures = cv2.VideoCapture(str(VIDEOS / "head_turns.mp4")), []
     while (read := capture.read())[0]:
         pictures.append(torch.from_numpy(np.ascontiguousarray(read[1][..., ::-1])).float() / 255)
     assert len(pictures) == 300
@@ -36,7 +36,7 @@ def frames() -> list[torch.Tensor]:
 
 @pytest.fixture(scope="module")
 def truth() -> dict[str, np.ndarray]:
-    with open(ASSETS / "head_turns.csv") as file:
+    with open(VIDEOS / "head_turns.csv") as file:
         rows = list(csv.DictReader(file))
     return {name: np.array([float(row[name]) for row in rows]) for name in rows[0]}
 
