@@ -15,6 +15,8 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 from torch import Tensor
 
+from ..dawn_model.head_motion_edit import BLINK_CHOICES, PRESETS
+from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
 from .paste_back import PICTURE, SQUARE, DawnPasteBack
@@ -70,6 +72,20 @@ class DawnTalkingHead(io.ComfyNode):
                     step=2,
                     tooltip="The longest side of the video at most, in pixels. It never gets larger than the picture.",
                 ),
+                io.Combo.Input(
+                    "head_motion",
+                    options=list(PRESETS),
+                    default="natural",
+                    tooltip="natural: as the speech moves it. calm: half of that, smoothed. still: the head rests, "
+                    "the eyes blink. lips only: head and eyes rest.",
+                ),
+                io.Combo.Input(
+                    "blink",
+                    options=list(BLINK_CHOICES),
+                    default="keep",
+                    tooltip="keep: the blinks that come with the speech. new: 15 a minute, at moments of their own. "
+                    "none: the eyes stay as in the portrait.",
+                ),
                 io.Boolean.Input(
                     "rest_in_silence",
                     default=True,
@@ -99,12 +115,15 @@ class DawnTalkingHead(io.ComfyNode):
         audio: list[dict | None],
         paste_back: list[bool],
         size: list[int],
+        head_motion: list[str],
+        blink: list[str],
         rest_in_silence: list[bool],
         seed: list[int],
         **_: list[Any],
     ) -> io.NodeOutput:
         _check_single(image, audio)
         (whole,), (longest,), (rests,), (number,) = paste_back, size, rest_in_silence, seed
+        (preset,), (blinks,) = head_motion, blink
         wires = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         model = wires["model"]
         graph = GraphBuilder()
@@ -120,6 +139,8 @@ class DawnTalkingHead(io.ComfyNode):
         pose = _stage(
             graph, DawnGeneratePoseBlink, model=model, portrait=portrait, speech=speech, seed=number
         ).out(0)
+        edits = {"preset": preset, "blink": blinks, "blink_seed": number}
+        pose = _stage(graph, DawnEditPoseBlink, pose=pose, portrait=portrait, **edits).out(0)
         motion = _stage(
             graph, DawnSampleMotion, model=model, portrait=portrait, speech=speech, pose=pose, seed=number
         ).out(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from comfy_harness import NodeFailed
+from comfy_harness import NodeFailed, PromptRejected
 from talking_head import change, sound
 
 from dawn_model.audio import align_waveform
@@ -15,7 +15,7 @@ def simple(head):
     """The loaders and the one node."""
     inputs = {
         "model": ["model", 0], "image": ["image", 0], "audio": ["sound", 0], "audio_encoder": ["encoder", 0],
-        "paste_back": True, "size": 1024, "rest_in_silence": True, "seed": 1,
+        "paste_back": True, "size": 1024, "head_motion": "natural", "blink": "keep", "rest_in_silence": True, "seed": 1,
     }  # fmt: skip
     return {
         **{name: head[name] for name in ("image", "sound", "model", "encoder")},
@@ -60,13 +60,25 @@ def test_every_stage_is_cached(comfy, simple):
     """What runs again after a change, counted by what ComfyUI reports as executing."""
 
     comfy.forget()
-    assert ran_inside(comfy.run(simple)) == 7, "six stages and the video"
+    assert ran_inside(comfy.run(simple)) == 8, "seven stages and the video"
     assert comfy.run(simple).executed == []
     assert ran_inside(comfy.run(change(simple, "simple", size=128))) == 2, "pasting and the video"
     comfy.run(simple)
-    assert ran_inside(comfy.run(change(simple, "simple", seed=2))) == 5, "neither portrait nor speech"
+    assert ran_inside(comfy.run(change(simple, "simple", seed=2))) == 6, "neither portrait nor speech"
     comfy.run(simple)
-    assert ran_inside(comfy.run(change(simple, "simple", rest_in_silence=False))) == 6, "all but the portrait"
+    assert ran_inside(comfy.run(change(simple, "simple", rest_in_silence=False))) == 7, "all but the portrait"
+    comfy.run(simple)
+    calm = change(simple, "simple", head_motion="calm")
+    assert ran_inside(comfy.run(calm)) == 5, "from the edited pose on"
+
+
+def test_presets_of_head_and_eyes_are_those_of_the_edit_node(comfy, simple):
+    """Held head and eyes give other frames than moving ones, and another kind of blinks too."""
+    natural = comfy.run(simple).output("simple", 1)
+    for settings in ({"head_motion": "lips only"}, {"blink": "none"}):
+        assert not torch.equal(comfy.run(change(simple, "simple", **settings)).output("simple", 1), natural)
+    with pytest.raises((NodeFailed, PromptRejected), match="sleepy"):
+        comfy.run(change(simple, "simple", head_motion="sleepy"))
 
 
 def test_the_head_alone(comfy, simple):
