@@ -181,7 +181,8 @@ class CompactDenoiser(nn.Module):
             )
         fields, summary = self.space(source)
         audio, steering = condition.split([config.audio_dim, condition.shape[-1] - config.audio_dim], dim=-1)
-        steering = steering * torch.tensor(config.condition_scale).to(steering)
+        gains = torch.tensor([*[1.0] * config.pose_dim, *[config.blink_gain] * config.blink_dim])
+        steering = steering * (torch.tensor(config.condition_scale) * gains).to(steering)
         spoken = self.speak(audio) if spoken is None else spoken
         asked = self.ask(torch.cat([audio, steering], dim=-1))
         asked = asked + F.pad(spoken, (config.head_fields, config.face_fields - config.shapes))

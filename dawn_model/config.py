@@ -57,6 +57,8 @@ class CompactConfig:
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
         (half the picture is 1); the authors' are the grid itself
     condition_scale: what the six pose and two blink differences are multiplied with, so that they are near 1
+    blink_gain: how much further lids are sent than asked; calibrated after training (training/calibrate.py), for
+        a small network closes eyes less far than it was shown
     """
 
     head_fields: int = 12
@@ -79,6 +81,7 @@ class CompactConfig:
     sampling_steps: int = 4
     flow_range: float = 0.4
     condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 5.0, 5.0)
+    blink_gain: float = 1.8
 
     @property
     def condition_dim(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import nn
 
@@ -9,12 +11,17 @@ from dawn_model.config import DAWN_NANO, DawnConfig
 from dawn_model.model import build_networks
 
 
+def untuned(config: DawnConfig) -> DawnConfig:
+    """The configuration without what is calibrated after training."""
+    return dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, blink_gain=1.0))
+
+
 def new_networks(seed: int, config: DawnConfig = DAWN_NANO) -> dict[str, nn.Module]:
     """All networks with PyTorch's own initialisation. The denoiser's fields begin small, so that the first
     prediction is nearly a still picture, and what the conditions ask for directly comes first: a field then
     learns at once what a degree of yaw does, instead of waiting for the network over time to mean something."""
     torch.manual_seed(seed)
-    networks = build_networks(config)
+    networks = build_networks(untuned(config))
     with torch.no_grad():
         networks["denoiser"].output.weight.mul_(0.1)
         networks["denoiser"].output.bias.zero_()
