@@ -135,7 +135,8 @@ class MelConfig:
     """The small speech encoder of the embedded model (`mel_encoder.py`)."""
 
     bands: int = 40
-    width: int = 96
+    width: int = 192
+    blocks: int = 4
     features: int = 64
 
 

@@ -80,8 +80,9 @@ class MelEncoder(nn.Module):
         width = config.width
         self.conv1 = operations.Conv1d(config.bands, width, 5, stride=2, padding=2, **factory)
         self.conv2 = operations.Conv1d(width, width, 5, stride=2, padding=2, **factory)
-        self.conv3 = operations.Conv1d(width, width, 5, padding=2, **factory)
-        self.conv4 = operations.Conv1d(width, width, 5, padding=2, **factory)
+        self.blocks = nn.ModuleList(
+            operations.Conv1d(width, width, 5, padding=2, **factory) for _ in range(config.blocks)
+        )
         self.output = operations.Linear(width, config.features, **factory)
 
     def forward(self, energies: Tensor) -> Tensor:
@@ -89,8 +90,8 @@ class MelEncoder(nn.Module):
         x = energies.transpose(1, 2)
         x = F.silu(self.conv1(x))
         x = F.silu(self.conv2(x))
-        x = x + F.silu(self.conv3(x))
-        x = x + F.silu(self.conv4(x))
+        for block in self.blocks:
+            x = x + F.silu(block(x))
         return self.output(x.transpose(1, 2))
 
     def encode(self, speech: Tensor, frames: int) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from dawn_model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from dawn_model.config import DAWN_NANO, DawnConfig
 
-from . import train_motion, train_picture, train_pose_blink
+from . import train_hearing, train_motion, train_picture, train_pose_blink
 from .paths import MODEL
 
 MOST_BYTES = 12 * 10**6
@@ -58,11 +58,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, default=train_picture.CHECKPOINT)
     parser.add_argument("--motion", type=Path, default=train_motion.CHECKPOINT)
+    parser.add_argument("--hearing", type=Path, default=train_hearing.CHECKPOINT, help="its encoder replaces motion's")
     parser.add_argument("--pose-blink", type=Path, default=train_pose_blink.CHECKPOINT)
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--note", default="")
     options = parser.parse_args()
-    size = export([options.picture, options.motion, options.pose_blink], options.out, note=options.note)
+    size = export(
+        [options.picture, options.motion, options.hearing, options.pose_blink], options.out, note=options.note
+    )
     print(f"{options.out}: {size / 10**6:.2f} MB")
 
 

@@ -27,19 +27,21 @@ class Speeches:
             self.energies.append(normalise(heard, loudness(heard)))
             self.curves.append(torch.from_numpy(mouth_curves(phones, len(heard) // COLUMNS_PER_FRAME)).float())
 
-    def batch(self, rng: np.random.Generator, count: int, frames: int) -> tuple[Tensor, Tensor]:
+    def batch(
+        self, rng: np.random.Generator, count: int, frames: int, augment: bool = True
+    ) -> tuple[Tensor, Tensor]:
         """Normalised energies [count, 4·(frames + 2·CONTEXT), bands] and weights of the face units of speech
         [count, frames, units]; before and after an utterance it is silent."""
-        heard, meant = zip(*(self._one(rng, frames) for _ in range(count)), strict=True)
+        heard, meant = zip(*(self._one(rng, frames, augment) for _ in range(count)), strict=True)
         return torch.stack(heard).to(self.device), torch.stack(meant).to(self.device)
 
-    def _one(self, rng: np.random.Generator, frames: int) -> tuple[Tensor, Tensor]:
+    def _one(self, rng: np.random.Generator, frames: int, augment: bool) -> tuple[Tensor, Tensor]:
         number = int(rng.integers(len(self.energies)))
         energies, curves = self.energies[number], self.curves[number]
         start = int(rng.integers(-12, max(-11, len(curves) - frames + 12)))
         columns = COLUMNS_PER_FRAME * (frames + 2 * CONTEXT)
         heard = _stretch(energies, COLUMNS_PER_FRAME * (start - CONTEXT), columns, _SILENCE)
-        return random_hearing(heard, rng), _stretch(curves, start, frames, 0.0)
+        return random_hearing(heard, rng) if augment else heard, _stretch(curves, start, frames, 0.0)
 
 
 def _stretch(rows: Tensor, start: int, length: int, outside: float) -> Tensor:

@@ -87,7 +87,7 @@ def held_out() -> dict[str, np.ndarray]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--utterances", type=int, default=500)
+    parser.add_argument("--utterances", type=int, default=2500)
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     WORK.mkdir(parents=True, exist_ok=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 import numpy as np
+
+DICTIONARY = Path("/usr/share/dict/words")
 
 
 def _choices(text: str) -> list[str]:
@@ -57,6 +62,23 @@ def sentence(rng: np.random.Generator) -> str:
     return f"{rng.choice(SUBJECTS)} {rng.choice(VERBS)} {noun} {rng.choice(PLACES)}"
 
 
+@functools.cache
+def _dictionary() -> list[str]:
+    """Raises FileNotFoundError without Debian's `wamerican`."""
+    words = DICTIONARY.read_text(encoding="utf-8").split()
+    return [word for word in words if word.isascii() and word.isalpha() and word.islower() and 2 <= len(word) <= 10]
+
+
+def any_words(rng: np.random.Generator) -> str:
+    """Words of the dictionary, which mean nothing together. A grammar of two hundred words teaches the encoder
+    these words, and other words are misheard."""
+    words = [str(word) for word in rng.choice(_dictionary(), rng.integers(4, 9))]
+    if rng.random() < 0.3:
+        words[int(rng.integers(len(words) - 1))] += ","
+    return " ".join(words)
+
+
 def text(rng: np.random.Generator) -> str:
     """Two or three sentences; full stops make the voices pause."""
-    return ". ".join(sentence(rng) for _ in range(rng.integers(2, 4))) + "."
+    made = [any_words(rng) if rng.random() < 0.8 else sentence(rng) for _ in range(rng.integers(2, 4))]
+    return ". ".join(made) + "."

@@ -24,7 +24,7 @@ from .initial import new_networks
 from .paths import WORK
 from .progress import Progress
 from .scenario import Utterances, blink_curve, eye_ratio, smooth_noise
-from .train_motion import CHECKPOINT as MOTION
+from .train_hearing import CHECKPOINT as HEARING
 
 CHECKPOINT = WORK / "pose_blink.pt"
 _FRAMES = 120
@@ -101,7 +101,7 @@ def energy_score(one: Tensor, other: Tensor, truth: Tensor) -> Tensor:
 def train(options: argparse.Namespace) -> Progress:
     made = new_networks(options.seed)
     hearing = made["audio_encoder"].to(options.device).requires_grad_(False)
-    saved = torch.load(options.motion, map_location=options.device, weights_only=True)["average"]
+    saved = torch.load(options.hearing, map_location=options.device, weights_only=True)["average"]
     prefix = "audio_encoder."
     hearing.load_state_dict({k.removeprefix(prefix): v for k, v in saved.items() if k.startswith(prefix)})
     network = made["motion.0"].to(options.device)
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--motion", type=Path, default=MOTION)
+    parser.add_argument("--hearing", type=Path, default=HEARING)
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
