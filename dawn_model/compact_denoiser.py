@@ -247,10 +247,14 @@ def still_grid(height: int, width: int, like: Tensor) -> Tensor:
 
 
 def motion_from_departure(x0: Tensor, flow_range: float) -> tuple[Tensor, Tensor]:
-    """Sampled latents [1, 3, F, h, w] → flow [F, h, w, 2], an absolute grid, and occlusion [F, 1, h, w]."""
+    """Sampled latents [1, 3, F, h, w] → flow [F, h, w, 2], an absolute grid, and occlusion [F, 1, h, w].
+
+    The grid ends at the centres of the outermost cells: what comes from beyond the picture would be black.
+    """
     frames = x0[0].transpose(0, 1)
-    flow = still_grid(*frames.shape[-2:], frames) + flow_range * frames[:, :2].permute(0, 2, 3, 1)
-    return flow, ((frames[:, 2:] + 1) / 2).clamp(0, 1)
+    still = still_grid(*frames.shape[-2:], frames)
+    flow = still + flow_range * frames[:, :2].permute(0, 2, 3, 1)
+    return flow.clamp(still.amin((0, 1)), still.amax((0, 1))), ((frames[:, 2:] + 1) / 2).clamp(0, 1)
 
 
 def departure_latents(displacement: Tensor, visible: Tensor, flow_range: float) -> Tensor:
