@@ -40,7 +40,7 @@ def export(checkpoints: list[Path], out: Path, config: DawnConfig = DAWN_NANO, n
         tensors |= averaged(path)
     provenance = {
         "licence": "Apache-2.0",
-        "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0) with speech of flite voices. "
+        "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0) with speech of flite and espeak-ng. "
         "No photograph and no recording of a person.",
         "method": "training/README.md",
         "note": note,
