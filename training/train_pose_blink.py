@@ -1,11 +1,12 @@
 """Stage 6: the pose/blink network learns how heads and lids move while their owner speaks.
 
-Its targets are made, not recorded: pauses bring blinks and let the head settle, loud syllables nod it, and
-slow drift does the rest. The network hears the trained speech encoder's features; its noise is its freedom
-to differ. It is trained on the energy score (twice the distance to the truth minus the distance between two
-of its own samples), which wants samples that scatter as the truth does, not their mean.
+Its targets are made, not recorded, and they are made *of the network's own noise*: smoothed, it is how the head sways
+(more while it speaks, with a nod on loud syllables); where it is rare and large, the lids close, a little more readily in
+pauses. So every performance has one right answer, plain regression suffices, and noise is what tells two performances
+apart. (Trained by the energy score on tracks with noise of their own, the network swayed a little and never
+blinked.)
 
-    python -m training.train_pose_blink --minutes 3 --device cuda
+    python -m training.train_pose_blink --steps 1500
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dawn_model.mel_encoder import COLUMNS_PER_FRAME, loudness, normalise
 from .initial import new_networks
 from .paths import WORK
 from .progress import Progress
-from .scenario import Utterances, blink_curve, eye_ratio, smooth_noise
+from .scenario import Utterances, eye_ratio
 from .train_hearing import CHECKPOINT as HEARING
 
 CHECKPOINT = WORK / "pose_blink.pt"
@@ -31,27 +32,39 @@ _FRAMES = 120
 _UNITS = (0.01, 0.01, 0.01, 0.02, 0.01, 0.01, 0.1, 0.1)
 """What the eight outputs are measured in: about 2° of a turn (0.01 of 180°), 7 and 11 crop units, 0.1 of the
 eye-aspect ratio."""
+_SWAY = ((3.0, 1.2), (1.6, 1.0), (1.2, 1.2))
+"""Degrees of yaw, pitch and roll, and seconds of the window that smooths the noise of each."""
+_RARE, _SLOPE, _FADE = 2.2, 0.35, 0.12
+"""How large noise must be for a blink (once in four seconds), how sharply it decides, and how lids open again."""
+_SHUT_WEIGHT = 4.0
 _TX_PER_YAW, _TX_PER_ROLL, _TY_PER_PITCH = 0.36, 0.15, 0.7
 """Units of the 120-pixel crop per degree: measured on 30 renders turned about the neck."""
 
 
-def head_track(rng: np.random.Generator, energy: np.ndarray) -> np.ndarray:
-    """A made track for speech of the given energy per frame [F] (0 silent, 1 loud): pose [F, 6] relative to
-    the first frame, and blink as a weight of the lids [F, 2]."""
-    frames = len(energy)
+def head_track(noise: np.ndarray, energy: np.ndarray) -> np.ndarray:
+    """The track that noise [F, at least 4] stands for, with speech of the given energy per frame [F] (0 silent, 1
+    loud): pose [F, 6] as a departure, and blink as a weight of the lids [F, 2]."""
     accent = np.convolve(energy, np.hanning(9) / np.hanning(9).sum(), "same")
+    lively = 0.4 + 0.6 * np.convolve(accent, np.ones(25) / 25, "same")
     angles = np.stack(
-        [a * smooth_noise(rng, frames, s) for a, s in ((3.0, 1.6), (1.6, 1.4), (1.2, 1.8))], axis=1
+        [degrees * _smooth(noise[:, 1 + axis], seconds) for axis, (degrees, seconds) in enumerate(_SWAY)], axis=1
     )
-    angles *= 0.35 + 0.65 * np.convolve(accent, np.ones(25) / 25, "same")[:, None]
-    angles[:, 1] += 2.0 * accent
-    angles -= angles[0]
-    pose = np.zeros((frames, 6))
+    angles = angles * lively[:, None]
+    angles[:, 1] += 2.0 * (accent - 0.4)
+    pose = np.zeros((len(noise), 6))
     pose[:, :3] = angles
     pose[:, 4] = _TX_PER_YAW * angles[:, 0] + _TX_PER_ROLL * angles[:, 2]
     pose[:, 5] = _TY_PER_PITCH * angles[:, 1]
-    blink = blink_curve(rng, frames, often=False)
-    return np.concatenate([pose, np.repeat(blink.max(1, keepdims=True), 2, axis=1)], axis=1)
+    readiness = noise[:, 0] + 0.3 * (1 - accent)
+    reach = np.stack([np.roll(readiness, shift) - _FADE * abs(shift) for shift in range(-2, 3)]).max(0)
+    lids = np.clip((reach - _RARE) / _SLOPE, 0, 1)
+    return np.concatenate([pose, np.repeat(lids[:, None], 2, axis=1)], axis=1)
+
+
+def _smooth(noise: np.ndarray, seconds: float) -> np.ndarray:
+    """Moving average by a Hann window of that length, of unit deviation for white noise, [F]."""
+    window = np.hanning(2 * int(seconds * 25) + 3)
+    return np.convolve(noise, window / np.sqrt((window**2).sum()), "same")
 
 
 class Tracks:
@@ -60,12 +73,12 @@ class Tracks:
     def __init__(self, device: str):
         self.utterances, self.device = Utterances.load(), device
 
-    def batch(self, rng: np.random.Generator, clips: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Sound [B, 4·F, bands], first state [B, 8] and departure from it [B, F, 8], normalised."""
-        made = [self._one(rng) for _ in range(clips)]
+    def batch(self, rng: np.random.Generator, clips: int, z_dim: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sound [B, 4·F, bands], noise [B, F, z_dim], first state [B, 8] and departure from it [B, F, 8]."""
+        made = [self._one(rng, z_dim) for _ in range(clips)]
         return tuple(torch.stack(part).to(self.device) for part in zip(*made, strict=True))
 
-    def _one(self, rng: np.random.Generator):
+    def _one(self, rng: np.random.Generator, z_dim: int):
         energies = torch.from_numpy(
             self.utterances.energies[rng.integers(len(self.utterances.energies))]
         ).float()
@@ -74,7 +87,8 @@ class Tracks:
         mel = mel[start : start + COLUMNS_PER_FRAME * _FRAMES]
         mel = nn.functional.pad(mel.T, (0, COLUMNS_PER_FRAME * _FRAMES - len(mel)), value=-2.5).T
         energy = ((mel.mean(1).reshape(_FRAMES, -1).mean(1) + 1) / 2).clamp(0, 1)
-        track = torch.from_numpy(head_track(rng, energy.numpy())).float()
+        noise = rng.normal(size=(_FRAMES, z_dim))
+        track = torch.from_numpy(head_track(noise, energy.numpy())).float()
         pose = torch.tensor([*rng.normal(0, (9, 6, 4)), 5e-4, *rng.normal((60, 67), 3)]).float()
         opened = rng.uniform(0.25, 0.38, 2)
         ratio = (
@@ -83,19 +97,14 @@ class Tracks:
         )
         first = torch.cat([normalise_pose(pose), torch.from_numpy(opened).float()])
         departure = torch.cat([normalise_pose(pose + track[:, :6]) - normalise_pose(pose), ratio], dim=1)
-        return mel, first, departure
+        return mel, torch.from_numpy(noise).float(), first, departure
 
 
-def energy_score(one: Tensor, other: Tensor, truth: Tensor) -> Tensor:
-    """Of two samples and the truth, [B, F, 8] in comparable units: over frames, over the change between
-    neighbours and over whole tracks."""
-    score = 0.0
-    for view in (lambda x: x, lambda x: 3 * (x[:, 1:] - x[:, :-1])):
-        a, b, t = view(one), view(other), view(truth)
-        for group in (slice(0, 6), slice(6, 8)):
-            near = ((a - t)[..., group].norm(dim=-1) + (b - t)[..., group].norm(dim=-1)) / 2
-            score = score + (2 * near - (a - b)[..., group].norm(dim=-1)).mean()
-    return score
+def track_error(made: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Of pose and of blink, [B, F, 8] in comparable units; closed lids count more, they are rare."""
+    error = (made - truth).square()
+    shut = 1 + _SHUT_WEIGHT * (truth[..., 6:].abs() > 0.5)
+    return error[..., :6].mean(), (error[..., 6:] * shut).mean()
 
 
 def train(options: argparse.Namespace) -> Progress:
@@ -114,12 +123,11 @@ def train(options: argparse.Namespace) -> Progress:
     torch.manual_seed(options.seed + progress.step)
     units = torch.tensor(_UNITS, device=options.device)
     while progress.unfinished:
-        mel, first, truth = tracks.batch(rng, options.batch)
+        mel, noise, first, truth = tracks.batch(rng, options.batch, network.config.z_dim)
         with torch.no_grad():
             audio = hearing(mel)
-        noise = torch.randn(2, *audio.shape[:2], network.config.z_dim, device=options.device)
-        samples = [network(audio, first, z) / units for z in noise]
-        progress.update(energy_score(*samples, truth / units), spread=(samples[0] - samples[1]).abs().mean())
+        pose, blink = track_error(network(audio, first, noise) / units, truth / units)
+        progress.update(pose + blink, pose=pose, blink=blink)
         progress.report(50)
         if progress.step % 500 == 0:
             progress.save()

@@ -358,7 +358,7 @@ def test_motion_of_another_model(head, refused):
     refused(
         change(prompt, "frames", model=["other model", 0]),
         "frames",
-        r"motion: it was sampled by tiny-128, and tiny-256 can not render it\. Connect the same model",
+        r"motion: it was sampled by tiny-128 at 32×32, and tiny-256 \(64×64\) can not render it\. Connect the same model",
     )
 
 
@@ -377,10 +377,10 @@ def test_a_precision_that_the_device_lacks(head, refused):
         ("frames", {"motion": ["speech", 0]}, r"Return type mismatch.*motion.*DAWN_AUDIO.*DAWN_MOTION"),
         ("frames", {"portrait": ["image", 0]}, r"Return type mismatch.*portrait.*IMAGE.*DAWN_PORTRAIT"),
         ("pose", {"model": ["encoder", 0]}, r"Return type mismatch.*model.*AUDIO_ENCODER.*DAWN_MODEL"),
-        ("motion", {"steps": 0}, r"steps"),
+        ("motion", {"steps": -1}, r"steps"),
         ("motion", {"steps": 201}, r"steps"),
         ("motion", {"eta": 1.5}, r"eta"),
-        ("motion", {"window": 0}, r"window"),
+        ("motion", {"window": -1}, r"window"),
         ("motion", {"guidance": -1.0}, r"guidance"),
         ("motion", {"seed": -1}, r"seed"),
         ("speech", {"start": -1.0}, r"start"),

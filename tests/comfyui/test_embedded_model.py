@@ -33,7 +33,7 @@ def test_it_needs_no_audio_encoder(comfy, nano, astronaut):
     assert images.shape == (10, 128, 128, 3)
     assert audio["waveform"].shape[-1] == 6400
     crop = run.output("portrait").at(128)[0][0].movedim(0, -1)
-    assert (images - crop).abs().mean() < 0.05, "this is not the astronaut any more"
+    assert (images - crop).abs().mean() < 0.1, "this is not the astronaut any more"
     assert (images[1:] - images[:-1]).abs().amax(dim=(1, 2, 3)).min() > 0.01, "a frame stands still"
 
 
