@@ -18,6 +18,6 @@ painting=$!
 "$python" -m training.train_motion --device "$device" --steps "$motion_steps" \
     --validation "$work/validation" 2>&1 | tee -a "$work/motion.log"
 "$python" -m training.train_hearing --steps 2500 2>&1 | tee -a "$work/hearing.log"
-"$python" -m training.train_pose_blink --device "$device" --steps 2500 2>&1 | tee -a "$work/pose_blink.log"
+"$python" -m training.train_pose_blink --device "$device" --steps 1500 --rate 2e-3 2>&1 | tee -a "$work/pose_blink.log"
 wait $painting
 "$python" -m training.export --note "run_all.sh $device $clips $motion_steps $picture_steps"

@@ -1,10 +1,10 @@
 """Stage 6: the pose/blink network learns how heads and lids move while their owner speaks.
 
-Its targets are made, not recorded, and they are made *of the network's own noise*: smoothed, it is how the head sways
-(more while it speaks, with a nod on loud syllables); where it is rare and large, the lids close, a little more readily in
-pauses. So every performance has one right answer, plain regression suffices, and noise is what tells two performances
-apart. (Trained by the energy score on tracks with noise of their own, the network swayed a little and never
-blinked.)
+Its targets are made, not recorded, and they are made *of the network's own noise*: smoothed, it is how the head
+sways (more while it speaks, with a nod on loud syllables); where it is rare and large, the lids close, a little more
+readily in pauses. So every performance has one right answer, plain regression suffices, and noise is what tells two
+performances apart. (Trained by the energy score on tracks with noise of their own, the network swayed a little and
+never blinked.)
 
     python -m training.train_pose_blink --steps 1500
 """

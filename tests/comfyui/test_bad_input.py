@@ -358,7 +358,7 @@ def test_motion_of_another_model(head, refused):
     refused(
         change(prompt, "frames", model=["other model", 0]),
         "frames",
-        r"motion: it was sampled by tiny-128 at 32×32, and tiny-256 \(64×64\) can not render it\. Connect the same model",
+        r"motion: it was sampled by tiny-128 at 32×32, and tiny-256 \(64×64\) can not render it\. Connect the same",
     )
 
 
