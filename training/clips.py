@@ -38,7 +38,7 @@ class ClipMaker:
         rgb [2 + F, 128, 128, 3] and cover [2 + F, 128, 128]: uint8; the two sources, then the frames
         flow [2, F, 2, 64, 64] float16: displacement in sides of the picture, per source
         visible [2, F, 64, 64] uint8
-        pose [2, 3], blink [2, 2], box [2, 4], points [2, 478, 3]: of the sources, as `FaceState` in the picture
+        pose [2, 3], blink [2, 2], points [2, 478, 3]: of the sources, as `FaceState` in the picture
         pose_change [2, F, 3], blink_change [2, F, 2]: of the frames, relative to the source
         regions [F, 3, 4]: mouth, left and right eye: centre x, y and radii, in sides of the picture
         mel [4·(F + 16), 40] float16; jaw [F]; spoken [F, units]: weights of the face units of speech alone
@@ -69,7 +69,6 @@ class ClipMaker:
         shown = [open_ratio, ratios[held[1]]]
         clip["pose"] = np.stack([state.pose[:3].numpy() for state in states])
         clip["blink"] = np.stack([state.blink.numpy() for state in states])
-        clip["box"] = np.stack([state.box.numpy() for state in states]) * (SIZE / DRAWN)
         clip["points"] = np.stack([_in_picture(state.points.numpy()) for state in states])
         clip["pose_change"] = np.stack(
             [

@@ -30,7 +30,7 @@ class Batch:
     code [B, PORTRAIT_CHANNELS, C, C]: what the denoiser is told about the source;
     flow [B, K, 2, C, C] in sides of the picture; visible [B, K, 1, C, C];
     mouth, eyes [B, K, 1, C, C]: soft ellipses, 0..1;
-    mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences; jaw [B, K];
+    mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences;
     spoken [B, K, units]: weights of the face units of speech
     """
 
@@ -43,7 +43,6 @@ class Batch:
     eyes: Tensor
     mel: Tensor
     steer: Tensor
-    jaw: Tensor
     spoken: Tensor
 
 
@@ -61,7 +60,7 @@ class ClipStore:
     @staticmethod
     def _load(path: Path, device) -> dict[str, Tensor]:
         with np.load(path) as packed:
-            return {key: torch.from_numpy(packed[key]).to(device) for key in packed.files if key not in ("kind", "box")}
+            return {key: torch.from_numpy(packed[key]).to(device) for key in packed.files if key != "kind"}
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -107,7 +106,6 @@ class ClipStore:
             "eyes": eyes,
             "mel": mel,
             "steer": steer,
-            "jaw": clip["jaw"][shown],
             "spoken": clip["spoken"][shown],
         }
         pose, blink = torch.cat([clip["pose"][side], torch.zeros(3)]).float(), clip["blink"][side].float()

@@ -120,7 +120,6 @@ def synthetic_clip(path, frames=10):
         visible=rng.integers(0, 255, (2, frames, 64, 64), np.uint8),
         pose=np.zeros((2, 3), np.float32),
         blink=np.zeros((2, 2), np.float32),
-        box=np.full((2, 4), 40, np.float32),
         points=rng.uniform(20, 100, (2, 478, 3)).astype(np.float32),
         pose_change=rng.normal(0, 5, (2, frames, 3)).astype(np.float32),
         blink_change=rng.normal(0, 0.1, (2, frames, 2)).astype(np.float32),
