@@ -54,11 +54,10 @@ class QueryBlock:
 class TemporalBand:
     """Everything about temporal attention that depends on the clip's length alone.
 
-    rotary_cos, rotary_sin [F, D/2] in float32; the blocks cover all frames once.
+    rotary [F, D/2]: cosine and sine of the angles as complex64; the blocks cover all frames once.
     """
 
-    rotary_cos: Tensor
-    rotary_sin: Tensor
+    rotary: Tensor
     blocks: tuple[QueryBlock, ...]
 
 
@@ -100,16 +99,16 @@ def temporal_band(
                 dtype
             )
         blocks.append(QueryBlock(start, stop, key_start, key_stop, same_shape[shape]))
-    return TemporalBand(angles.cos(), angles.sin(), tuple(blocks))
+    return TemporalBand(torch.polar(torch.ones_like(angles), angles), tuple(blocks))
 
 
-def rotate_pairs(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate adjacent feature pairs of x [..., F, D] by angles [F, D/2] (rotary position code).
+def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
+    """Rotate adjacent feature pairs of x [..., F, D] by complex numbers [F, D/2] (rotary position code).
 
     A pair is a complex number and the rotation one multiplication, in float32; x itself is overwritten where it
     is of that type and no gradient needs it.
     """
-    pairs, rotation = torch.view_as_complex(x.float().unflatten(-1, (-1, 2))), torch.complex(cos, sin)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
     pairs = pairs * rotation if torch.is_grad_enabled() else pairs.mul_(rotation)
     return torch.view_as_real(pairs).flatten(-2).to(x.dtype)
 
@@ -144,28 +143,27 @@ class TemporalAttention(nn.Module):
 
     def forward(self, x: Tensor, band: TemporalBand, slices: Slices, out: Tensor | None = None) -> Tensor:
         """x + attention(x) for x [N, H, W, C]; `out` as in Slices.frames."""
-        frames = band.rotary_cos.shape[0]
-        device = band.rotary_cos.device
+        frames = band.rotary.shape[0]
+        rotation = band.rotary.repeat(1, 2 * self.heads)  # queries and keys of all heads in one go
         clips, (_, height, width, _) = x.shape[0] // frames, x.shape
         if clips > 1:
             pixels = rearrange(x, "(b f) h w c -> f (b h w) c", b=clips)
-            attended = self._attend(pixels, band)
+            attended = self._attend(pixels, band, rotation)
             return rearrange(attended, "f (b h w) c -> (b f) h w c", b=clips, h=height)
         attended = slices.pixels(
-            lambda part: self._attend(part, band),
+            lambda part: self._attend(part, band, rotation),
             x.flatten(1, 2),
-            device=device,
+            device=rotation.device,
             width=self.width,
             out=None if out is None else out.flatten(1, 2),
         )
         return attended.unflatten(1, (height, width))
 
-    def _attend(self, x: Tensor, band: TemporalBand) -> Tensor:
+    def _attend(self, x: Tensor, band: TemporalBand, rotation: Tensor) -> Tensor:
         """x [F, pixels, C] → [F, pixels, C]."""
         inner = self.width // 3
         qk, v = self.to_qkv(self.norm(x)).split([2 * inner, inner], dim=-1)
-        cos, sin = (table.repeat(1, 2 * self.heads) for table in (band.rotary_cos, band.rotary_sin))
-        qk = rotate_pairs(qk.transpose(0, 1), cos, sin)  # queries and keys of all heads in one go
+        qk = rotate_pairs(qk.transpose(0, 1), rotation)
         q, k = rearrange(qk, "p f (two heads d) -> two p heads f d", two=2, heads=self.heads)
         v = rearrange(v, "f p (heads d) -> p heads f d", heads=self.heads)
         return self.to_out(attend_within_band(q, k, v, band)).add_(x)

@@ -189,7 +189,7 @@ class PreparedClip:
 
     @property
     def frames(self) -> int:
-        return self.band.rotary_cos.shape[0]
+        return self.band.rotary.shape[0]
 
 
 class UNet3D(nn.Module):

@@ -23,9 +23,9 @@ from .layers import ChannelNorm, cast_like
 
 def rotate_leading(x: Tensor, band: TemporalBand) -> Tensor:
     """Rotate the first features of each head by their frame's angle; the others carry no position."""
-    rotated = 2 * band.rotary_cos.shape[-1]
+    rotated = 2 * band.rotary.shape[-1]
     return torch.cat(
-        [rotate_pairs(x[..., :rotated], band.rotary_cos, band.rotary_sin), x[..., rotated:]], dim=-1
+        [rotate_pairs(x[..., :rotated], band.rotary), x[..., rotated:]], dim=-1
     )
 
 

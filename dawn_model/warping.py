@@ -12,6 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+ROW_CHANNELS = 16
+"""From how many channels on a CPU looks pixels up as rows of channels."""
+
+
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
     """Pixel positions as (x, y), [H, W, 2], from -1 to 1 inclusive, on the device and dtype of `like`.
 
@@ -38,9 +42,32 @@ def warp(source: Tensor, grid: Tensor) -> Tensor:
 
     Returns [F, C, H', W'] in the source's dtype; what lies outside the source is zero.
     """
-    shared = source.float().expand(grid.shape[0], -1, -1, -1)
-    sampled = F.grid_sample(shared, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+    if source.device.type == "cpu" and source.shape[1] >= ROW_CHANNELS and not torch.is_grad_enabled():
+        sampled = _warp_rows(source.float(), grid)
+    else:
+        shared = source.float().expand(grid.shape[0], -1, -1, -1)
+        sampled = F.grid_sample(shared, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
     return sampled.to(source.dtype, memory_format=torch.channels_last)
+
+
+def _warp_rows(source: Tensor, grid: Tensor) -> Tensor:
+    """The same as a weighted sum of four rows of channels for each target pixel: twice as fast on a CPU, and
+    channels-last already."""
+    sources, channels, height, width = source.shape
+    column, row = (((grid[..., i] + 1) * side - 1) / 2 for i, side in enumerate((width, height)))
+    left, top = column.floor(), row.floor()
+    right_share, lower_share = column - left, row - top
+    first = torch.arange(sources).view(-1, 1, 1) * (height * width)
+    indices, weights = [], []
+    for y, y_share in ((top, 1 - lower_share), (top + 1, lower_share)):
+        for x, x_share in ((left, 1 - right_share), (left + 1, right_share)):
+            inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            indices.append(first + y.long().clamp(0, height - 1) * width + x.long().clamp(0, width - 1))
+            weights.append(y_share * x_share * inside)
+    rows = source.permute(0, 2, 3, 1).reshape(-1, channels)
+    corners = torch.stack(indices, dim=-1).view(-1, 4), torch.stack(weights, dim=-1).view(-1, 4)
+    summed = F.embedding_bag(corners[0], rows, per_sample_weights=corners[1], mode="sum")
+    return summed.view(*grid.shape[:3], channels).permute(0, 3, 1, 2)
 
 
 class MotionPyramid:

@@ -16,6 +16,7 @@ import comfy.utils
 import torch
 from torch import Tensor, nn
 
+from ..dawn_model.cpu_precision import bf16_is_faster
 from ..dawn_model.memory import Need, Plan, choose_plan
 
 log = logging.getLogger(__name__)
@@ -28,17 +29,20 @@ DTYPE_CHOICES = ["auto", *DTYPES]
 
 
 def choose_dtype(choice: str, device: torch.device) -> torch.dtype:
-    """The dtype for a widget's value; auto takes half precision where the device is fast at it.
+    """The dtype for a widget's value; auto takes half precision where the device is faster at it.
+
+    How far that is from fp32 is measured by benchmarks/precision.py.
 
     Raises ValueError for a value that is no choice, or one that the device can not compute in.
     """
     if choice == "auto":
+        if mm.is_device_cpu(device):  # ComfyUI rules out half precision there, whatever the CPU can do
+            return torch.bfloat16 if bf16_is_faster() else torch.float32
         if mm.should_use_fp16(device):
             return torch.float16
         return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32
     if choice not in DTYPES:
         raise ValueError(f"dtype is {choice!r}; choose one of {', '.join(DTYPE_CHOICES)}")
-    # ComfyUI rules out half precision on CPUs altogether; bf16 is fine there, and often twice as fast.
     supported = choice != "fp16" if mm.is_device_cpu(device) else mm.supports_dtype(device, DTYPES[choice])
     if not supported:
         raise ValueError(f"dtype {choice} is not supported on {device}; choose auto")

@@ -33,7 +33,8 @@ class DawnLoadAudioEncoder(io.ComfyNode):
                     "dtype",
                     options=host.DTYPE_CHOICES,
                     default="auto",
-                    tooltip="Precision of the encoder. auto: half precision on GPUs that are fast at it.",
+                    tooltip="Precision of the encoder. auto: half precision where the GPU or CPU is faster "
+                    "at it, fp32 elsewhere.",
                 ),
             ],
             outputs=[io.AudioEncoder.Output(display_name="audio encoder")],

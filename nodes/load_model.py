@@ -81,8 +81,8 @@ class DawnLoadModel(io.ComfyNode):
                     "dtype",
                     options=host.DTYPE_CHOICES,
                     default="auto",
-                    tooltip="Precision of the large networks. auto: half precision on GPUs that are fast at it, "
-                    "fp32 elsewhere. fp32 is exact and needs twice the memory.",
+                    tooltip="Precision of the large networks. auto: half precision where the GPU or CPU is faster "
+                    "at it (no visible difference), fp32 elsewhere. fp32 is exact and needs twice the memory.",
                 ),
             ],
             outputs=[DawnModel.Output(display_name="model")],

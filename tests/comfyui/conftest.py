@@ -36,10 +36,10 @@ def head(comfy, given, astronaut) -> Iterator[Prompt]:
     yield {
         "image": given.image(astronaut),
         "sound": given.audio(sound(0.4)),
-        "model": {"class_type": "DawnLoadModel", "inputs": {"model": "tiny-128.safetensors", "dtype": "auto"}},
+        "model": {"class_type": "DawnLoadModel", "inputs": {"model": "tiny-128.safetensors", "dtype": "fp32"}},
         "encoder": {
             "class_type": "DawnLoadAudioEncoder",
-            "inputs": {"audio_encoder": "tiny-hubert.safetensors", "dtype": "auto"},
+            "inputs": {"audio_encoder": "tiny-hubert.safetensors", "dtype": "fp32"},
         },
         "portrait": {
             "class_type": "DawnPreparePortrait",

@@ -408,7 +408,7 @@ def test_an_encoder_loaded_by_core_is_heard_as_ours(comfy, head, given, large_wi
         ("AudioEncoderLoader", "audio_encoder_name"),
         ("DawnLoadAudioEncoder", "audio_encoder"),
     ):
-        inputs = {name: large_width_encoder} | ({"dtype": "auto"} if name == "audio_encoder" else {})
+        inputs = {name: large_width_encoder} | ({"dtype": "fp32"} if name == "audio_encoder" else {})
         prompt["encoder"] = {"class_type": loader, "inputs": inputs}
         run = comfy.run(show(prompt, "speech"))
         heard[loader] = run.output("speech").features.features

@@ -167,7 +167,7 @@ def test_golden_buckets_and_rotary(unet, golden):
     assert torch.equal(bias.clamp(min=-1e8), parts["unet.rel_pos_bias.n130"])
     q = recipe.normal("input.rotary.q", 1, 8, 100, 32)
     band = temporal_band(unet.temporal_bias, 100, 40, 32, q.device, q.dtype)
-    rotated = rotate_pairs(q, band.rotary_cos, band.rotary_sin)
+    rotated = rotate_pairs(q, band.rotary)
     assert (rotated - parts["rotary.dim32.out"]).abs().max() < 1e-5
 
 
@@ -187,8 +187,8 @@ def test_banded_attention_equals_dense(frames):
     banded = attention(x, band, Slices(budget=frames * 48 * 4 * 2)) - x
 
     q, k, v = attention.to_qkv(attention.norm(x)).reshape(frames, 6, 3, 2, 8).permute(2, 1, 3, 0, 4)
-    q = rotate_pairs(q * 8**-0.5, band.rotary_cos, band.rotary_sin)
-    k = rotate_pairs(k, band.rotary_cos, band.rotary_sin)
+    q = rotate_pairs(q * 8**-0.5, band.rotary)
+    k = rotate_pairs(k, band.rotary)
     positions = torch.arange(frames)
     scores = q @ k.transpose(-1, -2) + bias(positions, positions, window=frames)
     distance = positions[:, None] - positions[None]

@@ -8,6 +8,7 @@ import re
 import pytest
 import recipe
 import torch
+import torch.nn.functional as F
 from plain_flow_autoencoder import PlainFlowAutoencoder, tiny_official_state
 
 from dawn_model.config import FlowAutoencoderConfig, MotionEstimatorConfig
@@ -18,7 +19,7 @@ from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_E
 from dawn_model.official_keys.fusing import fuse
 from dawn_model.render import render_frames, to_uint8
 from dawn_model.structures import MotionLatents
-from dawn_model.warping import coordinate_grid, warp
+from dawn_model.warping import ROW_CHANNELS, coordinate_grid, warp
 
 TOLERANCE = 5e-5
 USED = ("first", "down_blocks", "bottleneck", "up_blocks", "final")
@@ -209,6 +210,23 @@ def test_coordinates_keep_their_precision():
     """bfloat16 features are sampled where float32 coordinates say."""
     picture, grid = portrait(64), motion_of(1, 64).flow
     assert_close(warp(picture.bfloat16(), grid), warp(picture.bfloat16().float(), grid), "warp", 4e-3)
+
+
+@pytest.mark.parametrize("sources", [1, 3])
+@pytest.mark.parametrize("contiguous", [torch.contiguous_format, torch.channels_last])
+def test_rows_are_sampled_as_grid_sample_does(sources, contiguous):
+    """Far outside, on the edges and between pixels; one source for all frames or one each."""
+    draw = torch.Generator().manual_seed(3)
+    source = torch.randn(sources, ROW_CHANNELS, 9, 13, generator=draw).contiguous(memory_format=contiguous)
+    grid = torch.rand(3, 7, 5, 2, generator=draw) * 3 - 1.5
+    grid[0, 0] = torch.tensor([[-1.0, -1.0], [1.0, 1.0], [0.0, 0.0], [1e30, 0.0], [-5.0, 9.0]])
+    expected = F.grid_sample(source.expand(3, -1, -1, -1), grid, padding_mode="zeros", align_corners=False)
+    assert_close(warp(source, grid), expected, "rows", 5e-6)
+
+
+def test_a_grid_that_is_not_a_number_stays_one_without_harm():
+    source, grid = torch.ones(1, ROW_CHANNELS, 4, 4), torch.full((1, 2, 2, 2), float("nan"))
+    assert warp(source, grid).isnan().all()
 
 
 def test_the_tables_know_every_official_key():
