@@ -1,23 +1,21 @@
 """Times this code against the plain computation of the specification, in the same run, on this machine.
 
-    .venv/bin/python benchmarks/run.py                       # CPU, about 15 minutes on two cores
+    .venv/bin/python benchmarks/run.py                       # CPU, half an hour on two cores
     .venv/bin/python benchmarks/run.py --frames 100 --dtypes fp32 --repeats 1
     .venv/bin/python benchmarks/run.py --device cuda
 
 Times alternate between the two implementations and are medians; peak memory is that of a fresh process for each
-case, minus what the weights and inputs need. Results go to benchmarks/results/<device>.json and .md.
+case, minus what the weights and inputs need. Results go to benchmarks/results/<device>.json and .md, row by row.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
@@ -30,6 +28,7 @@ import recipe  # noqa: E402
 from plain_denoiser import plain_denoiser  # noqa: E402
 from plain_flow_autoencoder import PlainFlowAutoencoder  # noqa: E402
 from plot import draw  # noqa: E402
+from record import keep  # noqa: E402
 
 from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig  # noqa: E402
 from dawn_model.denoiser import UNet3D  # noqa: E402
@@ -221,7 +220,9 @@ def main() -> None:
     )
     parser.add_argument("--frames", type=int, nargs="+", default=[25, 50, 100, 200])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
-    parser.add_argument("--ours-frames", type=int, nargs="*", default=[1600], help="clips without the plain way")
+    parser.add_argument(
+        "--ours-frames", type=int, nargs="*", default=[1600], help="clips without the plain way"
+    )
     parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--repeats", type=int, default=3)
@@ -232,18 +233,21 @@ def main() -> None:
         print(measure_peak(kind, which, int(frames), int(size), dtype, device))
         return
 
-    rows = []
-    for dtype in options.dtypes:
-        if "denoiser" in options.only:
-            rows += [denoiser_row(frames, dtype, options) for frames in options.frames]
-            rows += [denoiser_row(frames, dtype, options, plain=False) for frames in options.ours_frames]
-        if "decode" in options.only:
-            rows += [decode_row(size, dtype, options) for size in (128, 256)]
-    if "pose" in options.only:
-        rows.append(pose_row(options))
-    write(rows, options.device)
+    for row in measured(options):
+        keep(row, options.device)
     if len(options.frames) > 1 and "denoiser" in options.only:
         print(draw(options.device))
+
+
+def measured(options: argparse.Namespace) -> Iterator[dict]:
+    for dtype in options.dtypes:
+        if "denoiser" in options.only:
+            yield from (denoiser_row(frames, dtype, options) for frames in options.frames)
+            yield from (denoiser_row(frames, dtype, options, plain=False) for frames in options.ours_frames)
+        if "decode" in options.only:
+            yield from (decode_row(size, dtype, options) for size in (128, 256))
+    if "pose" in options.only:
+        yield pose_row(options)
 
 
 def denoiser_row(frames: int, dtype: str, options: argparse.Namespace, plain: bool = True) -> dict:
@@ -263,7 +267,7 @@ def denoiser_row(frames: int, dtype: str, options: argparse.Namespace, plain: bo
         row["products_s"] = row["convolutions_s"] * products_to_convolutions()
     for which in kinds:
         row[f"{which}_bytes"] = peak_bytes("denoiser", which, frames, 32, dtype, options.device)
-    return report(row)
+    return row
 
 
 def decode_row(size: int, dtype: str, options: argparse.Namespace) -> dict:
@@ -274,7 +278,7 @@ def decode_row(size: int, dtype: str, options: argparse.Namespace) -> dict:
     row |= {f"{which}_s": taken for which, taken in times.items()}
     for which in times:
         row[f"{which}_bytes"] = peak_bytes("render", which, RENDER_FRAMES, size, dtype, options.device)
-    return report(row)
+    return row
 
 
 def pose_row(options: argparse.Namespace) -> dict:
@@ -283,53 +287,8 @@ def pose_row(options: argparse.Namespace) -> dict:
         lambda _: pose_blink_call(TEN_MINUTES, options.device), options.repeats, options.device, ("ours",)
     )
     peak = peak_bytes("pose", "ours", TEN_MINUTES, 0, "fp32", options.device)
-    return report(
-        {"what": "pose and blink", "dtype": "fp32", "frames": TEN_MINUTES, "ours_s": times["ours"], "ours_bytes": peak}
-    )
-
-
-def report(row: dict) -> dict:
-    print(row["what"], row["dtype"], f"{row['frames']} frames:", *_cells(row)[3:], sep="  ", flush=True)
-    return row
-
-
-def _cells(row: dict) -> list[str]:
-    frames, ours, plain = (row.get(key) for key in ("frames", "ours_s", "plain_s"))
-    convolutions, products = row.get("convolutions_s"), row.get("products_s")
-    return [
-        row["what"],
-        row["dtype"],
-        str(frames),
-        f"{plain / frames * 1e3:.1f} ms" if plain else "",
-        f"{ours / frames * 1e3:.{1 if ours > frames / 1e3 else 3}f} ms",
-        f"1/{plain / ours:.2f}" if plain else "",
-        f"{convolutions / ours:.0%}" if convolutions else "",
-        f"{products / ours:.0%}" if products else "",
-        f"{row['plain_bytes'] / 1e6:.0f} MB" if plain else "",
-        f"{row['ours_bytes'] / 1e6:.0f} MB",
-    ]
-
-
-def write(rows: list[dict], device: str) -> None:
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    name = torch.cuda.get_device_name() if device != "cpu" else platform.processor() or platform.machine()
-    machine = {"device": name, "threads": torch.get_num_threads(), "torch": torch.__version__}
-    (folder / f"{device}.json").write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
-    head = [
-        "what",
-        "dtype",
-        "frames",
-        "plain, per frame",
-        "ours, per frame",
-        "ratio",
-        "of the convolutions alone",
-        "of all products at their speed",
-    ]
-    head += ["plain, peak", "ours, peak"]
-    lines = [f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}", ""]
-    lines += ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *map(_cells, rows)]]
-    (folder / f"{device}.md").write_text("\n".join(lines) + "\n")
+    row = {"what": "pose and blink", "dtype": "fp32", "frames": TEN_MINUTES}
+    return row | {"ours_s": times["ours"], "ours_bytes": peak}
 
 
 if __name__ == "__main__":

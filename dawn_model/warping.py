@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
 ROW_CHANNELS = 16
 """From how many channels on a CPU looks pixels up as rows of channels."""
 

@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 import torch
 from comfy_harness import NodeFailed
+from safetensors.torch import save_file
 from talking_head import change, show
 
 from dawn_model.crop import Crop
@@ -72,6 +73,31 @@ def test_another_pose_runs_only_what_depends_on_it(comfy, whole):
     executed = comfy.run(change(whole, "pose", seed=123)).executed
     assert set(executed) == {"pose", "motion", "frames", "pasted", "show"}
     assert len(executed) == 5, "each once"
+
+
+def nearest_upscaler(scale: int) -> dict[str, torch.Tensor]:
+    """A file of the Real-ESRGAN compact kind whose network adds nothing to the enlarged picture."""
+    sizes = {0: (4, 3), 2: (4, 4), 4: (3 * scale**2, 4)}
+    state = {f"body.{i}.weight": torch.zeros(*size, 3, 3) for i, size in sizes.items()}
+    state |= {f"body.{i}.bias": torch.zeros(size[0]) for i, size in sizes.items()}
+    return state | {f"body.{i}.weight": torch.zeros(4) for i in (1, 3)}
+
+
+def test_frames_through_an_upscale_model(comfy, whole):
+    """As in the workflow's empty slot: larger frames land in the same places."""
+    folder = comfy.base / "models" / "upscale_models"
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(nearest_upscaler(2), folder / "nearest_x2.safetensors")
+    larger = {"upscale_model": ["upscaler", 0], "image": ["frames", 0]}
+    prompt = {
+        **whole,
+        "upscaler": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": "nearest_x2.safetensors"}},
+        "larger": {"class_type": "ImageUpscaleWithModel", "inputs": larger},
+    }
+    run = comfy.run(change(prompt, "pasted", images=["larger", 0]))
+    assert run.output("larger").shape == (10, 256, 256, 3)
+    plain = comfy.run(whole).output("pasted")
+    assert (run.output("pasted") - plain).abs().mean() < 0.005
 
 
 def test_a_smaller_result(comfy, whole):

@@ -214,8 +214,7 @@ def test_a_video_moves_the_portrait(comfy, film, astronaut):
     assert len(pose_of(run, "film")) == FRAMES and missing == 0
     assert "10 frames looked at, 0 without a face" in report and "as long as the speech, 0.40 s" in report
     assert run.ui["film"]["text"] == [report] or run.ui["film"]["text"] == (report,)
-    steps = [(value, total) for name, value, total in run.progress if name == "film"]
-    assert steps[-1][1] == FRAMES and len(steps) >= FRAMES
+    assert [step for step in run.progress if step.node == "film"][-1][1:] == (FRAMES, FRAMES)
 
     frames = read_frames(comfy.base / "film_0.4.mp4")
     timed = ((index / 25, frame) for index, frame in enumerate(as_images(frames)))
@@ -477,7 +476,8 @@ def test_a_plot_with_a_moving_cursor(comfy, head):
     film = run.output("plot")
     assert film.shape == (FRAMES, 480, 640, 3)
     assert (film[1:] - film[:-1]).abs().amax(dim=(1, 2, 3)).min() > 0.5
-    assert [value for name, value, _ in run.progress if name == "plot"] == list(range(1, FRAMES + 1))
+    steps = [value for name, value, _ in run.progress if name == "plot"]  # newer ComfyUI leaves quick ones out
+    assert steps == sorted(set(steps)) and steps[-1] == FRAMES
     assert len(run.ui["plot"]["images"]) == 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import urllib.parse
 import urllib.request
@@ -23,6 +24,8 @@ SPEECH = ROOT / "examples" / "speech" / "sense_and_sensibility.wav"
 
 API_FILES = sorted((ROOT / "workflows" / "api").glob("*.json"))
 UI_FILES = sorted((ROOT / "workflows").glob("*.json"))
+BLUEPRINT = ROOT / "subgraphs" / "DAWN Talking Head (stages).json"
+BYPASSED = 4
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 
 
@@ -65,7 +68,9 @@ def test_api_workflow_fits_the_nodes(object_info, path):
                 source, slot = value
                 offered = object_info[prompt[source]["class_type"]]["output"][slot]
                 taken = known[key][0].split(",")  # an input may take several types
-                assert offered in taken or taken == ["*"], f"{place}: {key} takes {known[key][0]}, gets {offered}"
+                assert offered in taken or taken == ["*"], (
+                    f"{place}: {key} takes {known[key][0]}, gets {offered}"
+                )
 
 
 # --- UI format, as the browser saves it ---
@@ -94,6 +99,8 @@ def test_ui_workflow_is_consistent_in_itself(path):
 def test_ui_workflow_fits_the_nodes(object_info, path):
     """Wires end where the nodes have sockets. Core's nodes grow from version to version, ours match exactly."""
     for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+        if node["type"] == "Note":  # the browser's own
+            continue
         info = object_info[node["type"]]
         known, place = all_inputs(info), f"node {node['id']} ({node['type']})"
         entries, outputs = node.get("inputs", []), [output["type"] for output in node.get("outputs", [])]
@@ -112,26 +119,95 @@ def test_ui_workflow_fits_the_nodes(object_info, path):
 def test_both_formats_say_the_same(object_info, path):
     api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
     workflow = json.loads(path.read_text(encoding="utf-8"))
-    links = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
-    assert {str(node["id"]): node["type"] for node in workflow["nodes"]} == {
+    nodes = {node["id"]: node for node in workflow["nodes"] if node["type"] != "Note"}
+    links = {link[0]: link for link in workflow["links"]}
+
+    def source(number: int) -> list[Any]:
+        """Where a wire comes from; a bypassed node hands on what it gets of that type."""
+        _, node, slot, _, _, kind = links[number]
+        if nodes[node]["mode"] != BYPASSED:
+            return [str(node), slot]
+        (entry,) = [entry for entry in nodes[node]["inputs"] if entry["type"] == kind]
+        return source(entry["link"])
+
+    used = {str(name): node for name, node in nodes.items() if node["mode"] != BYPASSED}
+    assert {name: node["type"] for name, node in used.items()} == {
         name: node["class_type"] for name, node in api.items()
     }
-    for node in workflow["nodes"]:
-        place, inputs = f"node {node['id']} ({node['type']})", api[str(node["id"])]["inputs"]
-        wires = {name: value for name, value in inputs.items() if isinstance(value, list)}
-        settings = {name: value for name, value in inputs.items() if name not in wires}
+    for name, node in used.items():
+        place, inputs = f"node {name} ({node['type']})", api[name]["inputs"]
+        wires = {key: value for key, value in inputs.items() if isinstance(value, list)}
+        settings = {key: value for key, value in inputs.items() if key not in wires}
         assert wires == {
-            entry["name"]: links[entry["link"]] for entry in node.get("inputs", []) if is_linked(entry)
+            entry["name"]: source(entry["link"]) for entry in node.get("inputs", []) if is_linked(entry)
         }, place
-        values = node.get("widgets_values") or []
         if node["type"].startswith("Dawn"):
-            named = dict(zip(widget_names(all_inputs(object_info[node["type"]])), values, strict=True))
-            named.pop("control_after_generate", None)
-            known = all_inputs(object_info[node["type"]])
-            defaults = {name: known[name][1].get("default") for name in named if name not in settings}
-            assert named == {**defaults, **settings}, place
+            assert_settings(node, settings, object_info)
         else:  # behind the settings stand buttons and, with wires, values that are not used
+            values = node.get("widgets_values") or []
             assert values[: len(settings)] == list(settings.values()), place
+
+
+def assert_settings(node: dict[str, Any], settings: dict[str, Any], object_info: dict[str, Any]) -> None:
+    """The node's widgets hold these settings, and the others their defaults."""
+    known = all_inputs(object_info[node["type"]])
+    named = dict(zip(widget_names(known), node.get("widgets_values") or [], strict=True))
+    named.pop("control_after_generate", None)
+    defaults = {name: known[name][1].get("default") for name in named if name not in settings}
+    assert named == {**defaults, **settings}, node["type"]
+
+
+def test_the_full_picture_has_room_for_an_upscale_model():
+    """Bypassed, so it needs no model; its wires are those of the nodes as they are."""
+    nodes = json.loads((ROOT / "workflows" / "dawn_full_picture.json").read_text(encoding="utf-8"))["nodes"]
+    bypassed = {node["type"] for node in nodes if node["mode"] == BYPASSED}
+    assert bypassed == {"UpscaleModelLoader", "ImageUpscaleWithModel"}
+
+
+# --- the blueprint: the staged workflow as one node that can be opened ---
+
+
+def test_the_blueprint_is_the_staged_workflow(object_info):
+    """Node by node and wire by wire, without what loads, saves and shows."""
+    blueprint = json.loads(BLUEPRINT.read_text(encoding="utf-8"))
+    (graph,), (outside,) = blueprint["definitions"]["subgraphs"], blueprint["nodes"]
+    assert outside["type"] == graph["id"] and graph["name"] == BLUEPRINT.stem
+    api = json.loads((ROOT / "workflows" / "api" / "dawn_talking_head.json").read_text(encoding="utf-8"))
+    staged = {name: node for name, node in api.items() if re.match(r"Dawn|CreateVideo", node["class_type"])}
+    kinds = {node["id"]: node["type"] for node in graph["nodes"]}
+    assert sorted(kinds.values()) == sorted(node["class_type"] for node in staged.values())
+
+    nodes = {node["id"]: node for node in graph["nodes"]}
+    inside = {
+        (kinds[link["target_id"]], nodes[link["target_id"]]["inputs"][link["target_slot"]]["name"]): (
+            kinds[link["origin_id"]],
+            link["origin_slot"],
+        )
+        for link in graph["links"]
+        if link["origin_id"] in nodes and link["target_id"] in nodes
+    }
+    assert inside == {
+        (node["class_type"], key): (staged[value[0]]["class_type"], value[1])
+        for node in staged.values()
+        for key, value in node["inputs"].items()
+        if isinstance(value, list) and value[0] in staged
+    }
+    for node in graph["nodes"]:
+        if node["type"].startswith("Dawn"):
+            (settings,) = [each["inputs"] for each in staged.values() if each["class_type"] == node["type"]]
+            settings = {key: value for key, value in settings.items() if not isinstance(value, list)}
+            assert_settings(node, settings, object_info)
+    assert [each["name"] for each in graph["inputs"]] == ["image", "audio", "model", "head_seed", "face_seed"]
+    assert {each["name"]: each["type"] for each in graph["outputs"]} == {
+        "overlay": "IMAGE", "images": "IMAGE", "audio": "AUDIO", "fps": "FLOAT", "VIDEO": "VIDEO",
+    }  # fmt: skip
+
+
+def test_comfyui_offers_the_blueprint(comfy_server):
+    offered = comfy_server.get("/global_subgraphs")
+    (name,) = [name for name, entry in offered.items() if entry["name"] == BLUEPRINT.stem]
+    entry = comfy_server.get(f"/global_subgraphs/{name}")
+    assert json.loads(entry["data"]) == json.loads(BLUEPRINT.read_text(encoding="utf-8"))
 
 
 def is_linked(entry: dict[str, Any]) -> bool:
