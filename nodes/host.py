@@ -13,6 +13,7 @@ import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
 import comfy.utils
+import folder_paths
 import torch
 from torch import Tensor, nn
 
@@ -76,6 +77,15 @@ def load(patchers: list[Any], memory: float) -> torch.device:
     """Bring models to their device with room for `memory` bytes of activations; returns the device."""
     mm.load_models_gpu(patchers, memory_required=memory)
     return patchers[0].load_device
+
+
+def stored_file(name: str) -> Path | None:
+    """A file of the input or output folder by core's way of naming, "name [output]"; None when none is there."""
+    relative, root = folder_paths.annotated_filepath(name)  # what core makes of it differs between versions
+    path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
+    roots = folder_paths.get_input_directory(), folder_paths.get_output_directory()
+    inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
+    return path if inside and path.is_file() else None
 
 
 def result_device() -> torch.device:

@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from ..dawn_model.head_motion_file import FORMATS, load_head_motion
 from ..dawn_model.head_motion_video import REFERENCES, onto_portrait
 from ..dawn_model.portrait import Portrait
+from . import host
 from .model_folders import modified
 from .pose_track import fit_to_speech, length_input, rest_state
 from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
@@ -105,8 +106,7 @@ def _path(file: str) -> Path:
             "file: there is none yet. Put a .csv or .safetensors file into ComfyUI's input folder, or save one "
             "with DAWN Save Pose & Blink, then press R to refresh"
         )
-    path = Path(folder_paths.get_annotated_filepath(file)).resolve()
-    roots = (folder_paths.get_input_directory(), folder_paths.get_output_directory())
-    if not path.is_file() or not any(path.is_relative_to(Path(root).resolve()) for root in roots):
+    path = host.stored_file(file)
+    if path is None:
         raise ValueError(f"file: {file} is not in the input folder or the output folder. Press R to refresh")
     return path

@@ -9,6 +9,8 @@ from typing import Any
 import folder_paths
 from comfy.cli_args import args
 
+from . import host
+
 SUFFIX = ".motion.safetensors"
 NOTHING_FOUND = "(no motion file found)"
 _FOLDERS = {"": folder_paths.get_input_directory, " [output]": folder_paths.get_output_directory}
@@ -29,10 +31,8 @@ def motion_path(name: str) -> Path:
     """Raises ValueError when there is no such file, or it is not in one of ComfyUI's folders."""
     if name == NOTHING_FOUND:
         raise ValueError("motion: there is no motion file yet. Save one with DAWN Save Motion, or upload one")
-    relative, root = folder_paths.annotated_filepath(name)
-    path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
-    roots = [Path(folder()).resolve() for folder in _FOLDERS.values()]
-    if not any(path.is_relative_to(root) for root in roots) or not path.is_file():
+    path = host.stored_file(name)
+    if path is None:
         raise ValueError(
             f"motion: {name} is neither in the input nor in the output folder. Press R to refresh"
         )
