@@ -114,7 +114,7 @@ def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
 
 
 def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> Tensor:
-    """Softmax attention over the frames of a window; q, k, v [batch, heads, F, D] → [F, batch, heads·D]."""
+    """Softmax attention over the frames of a window; q, k, v [batch, heads, F, D] → [batch, F, heads·D]."""
     attended = [
         F.scaled_dot_product_attention(
             q[:, :, block.start : block.stop],
@@ -124,8 +124,8 @@ def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> T
         )
         for block in band.blocks
     ]
-    frames_first = [part.permute(2, 0, 1, 3).flatten(2) for part in attended]
-    return frames_first[0] if len(attended) == 1 else torch.cat(frames_first)
+    frames_first = [part.transpose(1, 2).flatten(2) for part in attended]
+    return frames_first[0] if len(attended) == 1 else torch.cat(frames_first, dim=1)
 
 
 class TemporalAttention(nn.Module):
@@ -160,13 +160,12 @@ class TemporalAttention(nn.Module):
         return attended.unflatten(1, (height, width))
 
     def _attend(self, x: Tensor, band: TemporalBand, rotation: Tensor) -> Tensor:
-        """x [F, pixels, C] → [F, pixels, C]."""
+        """x [F, pixels, C] → [F, pixels, C]. Between, pixels come first, so that a pixel's frames lie together."""
         inner = self.width // 3
-        qk, v = self.to_qkv(self.norm(x)).split([2 * inner, inner], dim=-1)
-        qk = rotate_pairs(qk.transpose(0, 1), rotation)
-        q, k = rearrange(qk, "p f (two heads d) -> two p heads f d", two=2, heads=self.heads)
-        v = rearrange(v, "f p (heads d) -> p heads f d", heads=self.heads)
-        return self.to_out(attend_within_band(q, k, v, band)).add_(x)
+        qk, v = self.to_qkv(self.norm(x.transpose(0, 1))).split([2 * inner, inner], dim=-1)
+        q, k = rearrange(rotate_pairs(qk, rotation), "p f (two heads d) -> two p heads f d", two=2, heads=self.heads)
+        v = rearrange(v, "p f (heads d) -> p heads f d", heads=self.heads)
+        return self.to_out(attend_within_band(q, k, v, band)).transpose(0, 1).add_(x)
 
 
 class SpatialAttention(nn.Module):

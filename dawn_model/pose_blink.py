@@ -67,7 +67,7 @@ class BandedAttention(nn.Module):
             for tensor in (self.to_q(x), self.to_k(source), self.to_v(source))
         )
         q, k = rotate_leading(q, band), rotate_leading(k, band)
-        return self.to_out(attend_within_band(q, k, v, band)).transpose(0, 1)
+        return self.to_out(attend_within_band(q, k, v, band))
 
 
 class FeedForward(nn.Module):
