@@ -42,6 +42,8 @@ from dawn_model.slices import Slices  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 RENDER_FRAMES = 4
+SHORT = 100
+"""Frames of the clip that long ones are compared with."""
 TEN_MINUTES = 10 * 60 * 25
 STAGES = ["denoiser", "decode", "pose"]
 
@@ -127,18 +129,15 @@ def seconds(call: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
-def compare(
-    make: Callable[[str], Callable], repeats: int, device: str, kinds: tuple[str, ...] = ("plain", "ours")
-) -> dict[str, float]:
-    """Median seconds of each kind, alternating, after one call of each that does not count."""
-    calls = {which: make(which) for which in kinds}
+def compare(calls: dict[str, Callable], options: argparse.Namespace) -> dict[str, float]:
+    """Median seconds of each call, alternating, after one of each that does not count; under "<name>_s"."""
     times: dict[str, list[float]] = {which: [] for which in calls}
-    for repeat in range(repeats + 1):
+    for repeat in range(options.repeats + 1):
         for which, call in calls.items():
-            taken = seconds(call, device)
+            taken = seconds(call, options.device)
             if repeat:
                 times[which].append(taken)
-    return {which: statistics.median(taken) for which, taken in times.items()}
+    return {f"{which}_s": statistics.median(taken) for which, taken in times.items()}
 
 
 def products_to_convolutions() -> float:
@@ -153,7 +152,7 @@ def products_to_convolutions() -> float:
     return sum(counts.values()) / counts[torch.ops.aten.convolution]
 
 
-def convolution_seconds(frames: int, size: int, dtype: torch.dtype, device: str, repeats: int) -> float:
+def convolution_call(frames: int, size: int, dtype: torch.dtype, device: str) -> Callable[[], None]:
     """The roofline: only the denoiser's convolutions that remain per step, in channels-last, nothing between them."""
     calls: list[Callable[[], torch.Tensor]] = []
     with torch.device("meta"):
@@ -180,8 +179,7 @@ def convolution_seconds(frames: int, size: int, dtype: torch.dtype, device: str,
         for call in calls:
             call()
 
-    run()
-    return statistics.median(seconds(run, device) for _ in range(repeats))
+    return run
 
 
 def peak_bytes(kind: str, which: str, frames: int, size: int, dtype: str, device: str) -> int:
@@ -221,7 +219,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[25, 50, 100, 200])
     parser.add_argument("--dtypes", nargs="+", choices=DTYPES, default=["fp32", "bf16"])
     parser.add_argument(
-        "--ours-frames", type=int, nargs="*", default=[1600], help="clips without the plain way"
+        "--long-frames", type=int, nargs="*", default=[1600], help="clips without the plain way"
     )
     parser.add_argument("--only", nargs="+", choices=STAGES, default=STAGES)
     parser.add_argument("--device", default="cpu")
@@ -243,52 +241,51 @@ def measured(options: argparse.Namespace) -> Iterator[dict]:
     for dtype in options.dtypes:
         if "denoiser" in options.only:
             yield from (denoiser_row(frames, dtype, options) for frames in options.frames)
-            yield from (denoiser_row(frames, dtype, options, plain=False) for frames in options.ours_frames)
+            yield from (long_row(frames, dtype, options) for frames in options.long_frames)
         if "decode" in options.only:
             yield from (decode_row(size, dtype, options) for size in (128, 256))
     if "pose" in options.only:
         yield pose_row(options)
 
 
-def denoiser_row(frames: int, dtype: str, options: argparse.Namespace, plain: bool = True) -> dict:
+def denoiser_row(frames: int, dtype: str, options: argparse.Namespace) -> dict:
+    case = (frames, 32, DTYPES[dtype], options.device)
+    calls = {which: denoiser_call(which, *case) for which in ("plain", "ours")}
     row = {"what": "denoiser 32×32", "dtype": dtype, "frames": frames}
-    kinds = ("plain", "ours") if plain else ("ours",)
-    times = compare(
-        lambda which: denoiser_call(which, frames, 32, DTYPES[dtype], options.device),
-        options.repeats,
-        options.device,
-        kinds,
-    )
-    row |= {f"{which}_s": taken for which, taken in times.items()}
-    if plain:
-        row["convolutions_s"] = convolution_seconds(
-            frames, 32, DTYPES[dtype], options.device, options.repeats
-        )
-        row["products_s"] = row["convolutions_s"] * products_to_convolutions()
-    for which in kinds:
-        row[f"{which}_bytes"] = peak_bytes("denoiser", which, frames, 32, dtype, options.device)
-    return row
+    row |= compare(calls | {"convolutions": convolution_call(*case)}, options)
+    row["products_s"] = row["convolutions_s"] * products_to_convolutions()
+    return row | {
+        f"{which}_bytes": peak_bytes("denoiser", which, frames, 32, dtype, options.device) for which in calls
+    }
+
+
+def long_row(frames: int, dtype: str, options: argparse.Namespace) -> dict:
+    """A clip that is too long for the plain computation, beside as many frames in clips of SHORT."""
+    case = (32, DTYPES[dtype], options.device)
+    short = denoiser_call("ours", SHORT, *case)
+    calls = {
+        "ours": denoiser_call("ours", frames, *case),
+        "short": lambda: [short() for _ in range(frames // SHORT)],
+    }
+    row = {"what": "denoiser 32×32", "dtype": dtype, "frames": frames, **compare(calls, options)}
+    return row | {"ours_bytes": peak_bytes("denoiser", "ours", frames, 32, dtype, options.device)}
 
 
 def decode_row(size: int, dtype: str, options: argparse.Namespace) -> dict:
     row = {"what": f"decode {size} px", "dtype": dtype, "frames": RENDER_FRAMES}
-    times = compare(
-        lambda which: render_call(which, size, DTYPES[dtype], options.device), options.repeats, options.device
-    )
-    row |= {f"{which}_s": taken for which, taken in times.items()}
-    for which in times:
+    calls = {which: render_call(which, size, DTYPES[dtype], options.device) for which in ("plain", "ours")}
+    row |= compare(calls, options)
+    for which in calls:
         row[f"{which}_bytes"] = peak_bytes("render", which, RENDER_FRAMES, size, dtype, options.device)
     return row
 
 
 def pose_row(options: argparse.Namespace) -> dict:
     """Only this code: the plain computation's scores of all frames with all frames would be 3.6 GB a layer."""
-    times = compare(
-        lambda _: pose_blink_call(TEN_MINUTES, options.device), options.repeats, options.device, ("ours",)
-    )
+    taken = compare({"ours": pose_blink_call(TEN_MINUTES, options.device)}, options)
     peak = peak_bytes("pose", "ours", TEN_MINUTES, 0, "fp32", options.device)
     row = {"what": "pose and blink", "dtype": "fp32", "frames": TEN_MINUTES}
-    return row | {"ours_s": times["ours"], "ours_bytes": peak}
+    return row | taken | {"ours_bytes": peak}
 
 
 if __name__ == "__main__":
