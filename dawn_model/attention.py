@@ -99,7 +99,7 @@ def temporal_band(
                 dtype
             )
         blocks.append(QueryBlock(start, stop, key_start, key_stop, same_shape[shape]))
-    return TemporalBand(torch.polar(torch.ones_like(angles), angles), tuple(blocks))
+    return TemporalBand(torch.complex(angles.cos(), angles.sin()), tuple(blocks))
 
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
@@ -163,7 +163,9 @@ class TemporalAttention(nn.Module):
         """x [F, pixels, C] → [F, pixels, C]. Between, pixels come first, so that a pixel's frames lie together."""
         inner = self.width // 3
         qk, v = self.to_qkv(self.norm(x.transpose(0, 1))).split([2 * inner, inner], dim=-1)
-        q, k = rearrange(rotate_pairs(qk, rotation), "p f (two heads d) -> two p heads f d", two=2, heads=self.heads)
+        q, k = rearrange(
+            rotate_pairs(qk, rotation), "p f (two heads d) -> two p heads f d", two=2, heads=self.heads
+        )
         v = rearrange(v, "p f (heads d) -> p heads f d", heads=self.heads)
         return self.to_out(attend_within_band(q, k, v, band)).transpose(0, 1).add_(x)
 
