@@ -37,7 +37,8 @@ class DawnTalkingHead(io.ComfyNode):
             category=CATEGORY,
             description=(
                 "A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up with "
-                "their defaults; use those to see, change or keep anything in between."
+                "their defaults; use those, or the blueprint DAWN Talking Head (stages), to see, change or keep "
+                "anything in between."
             ),
             enable_expand=True,
             is_input_list=True,  # to count what comes: ComfyUI mixes up the outputs of an expansion over lists
@@ -49,9 +50,7 @@ class DawnTalkingHead(io.ComfyNode):
                     tooltip="A picture with a face, best seen from the front, mouth closed. Of several faces the "
                     "largest speaks.",
                 ),
-                io.Audio.Input(
-                    "audio", tooltip="The speech, of any length; the video gets as long."
-                ),
+                io.Audio.Input("audio", tooltip="The speech, of any length; the video gets as long."),
                 io.AudioEncoder.Input(
                     "audio_encoder",
                     optional=True,
@@ -172,6 +171,8 @@ def _check_single(image: list[Tensor | None], audio: list[dict | None]) -> None:
 def _stage(graph: GraphBuilder, node: type[io.ComfyNode], **given: Any):
     """A node of ours with its own defaults, save for what is given; what is None stays unconnected."""
     schema = node.define_schema()
-    defaults = {socket.id: socket.default for socket in schema.inputs if getattr(socket, "default", None) is not None}
+    defaults = {
+        socket.id: socket.default for socket in schema.inputs if getattr(socket, "default", None) is not None
+    }
     wires = {name: value for name, value in given.items() if value is not None}
     return graph.node(schema.node_id, **{**defaults, **wires})
