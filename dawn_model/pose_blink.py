@@ -24,9 +24,7 @@ from .layers import ChannelNorm, cast_like
 def rotate_leading(x: Tensor, band: TemporalBand) -> Tensor:
     """Rotate the first features of each head by their frame's angle; the others carry no position."""
     rotated = 2 * band.rotary.shape[-1]
-    return torch.cat(
-        [rotate_pairs(x[..., :rotated], band.rotary), x[..., rotated:]], dim=-1
-    )
+    return torch.cat([rotate_pairs(x[..., :rotated], band.rotary), x[..., rotated:]], dim=-1)
 
 
 class EqualRowsAttention(nn.Module):

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 ROW_CHANNELS = 16
-"""From how many channels on a CPU looks pixels up as rows of channels."""
+"""From this many channels on, a CPU looks pixels up as rows of channels."""
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
