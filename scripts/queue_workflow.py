@@ -129,8 +129,7 @@ class ComfyClient:
         Being cancelled cancels the job on the server.
         """
         address = f"{self.server}/ws?clientId={self.client_id}"
-        patience = aiohttp.ClientWSTimeout(ws_close=2.0)  # a busy server may be slow to say goodbye
-        async with self.session.ws_connect(address, max_msg_size=0, timeout=patience) as events:
+        async with self.session.ws_connect(address, max_msg_size=0) as events:
             prompt_id = await self.queue(prompt)
             try:
                 await self._follow(events, prompt_id, bar)

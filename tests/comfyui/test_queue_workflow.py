@@ -94,7 +94,14 @@ def test_failing_node_is_named_with_its_message(command):
 
 def test_ctrl_c_cancels_the_job_on_the_server(command, comfy_server):
     slow = command(PROBE, "--set", "HarnessProbe.steps=2000", "--set", "HarnessProbe.seconds=0.05")
-    process = subprocess.Popen(slow, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Tests that run in the background were told to ignore SIGINT, and children inherit that.
+    process = subprocess.Popen(
+        slow,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     while "HarnessProbe" not in process.stdout.readline():
         assert process.poll() is None, process.stderr.read()
     process.send_signal(signal.SIGINT)
