@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/samplers.py MODEL --portrait P.png --speech S.wav --seconds 6 --seeds 0 1 2
 
 For models that bring their own speech encoder. The reference of a seed is DPM-Solver++(2M) with 200 steps from the
-same noise; DDIM with eta 1 draws fresh noise at every step, so it comes close only with a model that does not listen
-to the noise; else its lips say more than its distance. Distance: of the pictures' sampling positions, root mean square, in pixels. Lips: the gap of the inner
-lips measured on the frames; its correlation with the reference's and with the loudness of the speech, and its range.
-Results go to benchmarks/results/samplers.md.
+same noise. DDIM with eta 1 draws fresh noise at every step, so it comes close only with a model that does not listen to
+the noise; else its lips say more than its distance. Distance: of the pictures' sampling positions, root mean square, in
+pixels. Lips: the gap of the inner lips measured on the frames; its correlation with the reference's and with the
+loudness of the speech, and its range. Results go to benchmarks/results/samplers.md.
 """
 
 from __future__ import annotations
