@@ -24,11 +24,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from run import process_status, recipe_denoiser  # noqa: E402
 
+from dawn_model.diffusion.noise import FrameNoise  # noqa: E402
+from dawn_model.diffusion.sampler import latent_noise  # noqa: E402
+from dawn_model.layers.slices import Slices  # noqa: E402
 from dawn_model.memory import choose_plan, megabytes, sampling_need  # noqa: E402
-from dawn_model.noise import FrameNoise  # noqa: E402
 from dawn_model.pipeline import SamplingOptions, sample_motion  # noqa: E402
-from dawn_model.sampler import latent_noise  # noqa: E402
-from dawn_model.slices import Slices  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
 
 

@@ -27,13 +27,13 @@ sys.path.insert(0, str(ROOT))
 
 from run import process_status  # noqa: E402
 
-from dawn_model.colour_match import ColourMatch  # noqa: E402
-from dawn_model.crop import crop_face, resize  # noqa: E402
-from dawn_model.face_mesh import FaceLandmarker, choose_face  # noqa: E402
-from dawn_model.paste_back import PasteBack, PasteOptions, paste_back  # noqa: E402
-from dawn_model.portrait import Portrait  # noqa: E402
+from dawn_model.face.crop import crop_face, resize  # noqa: E402
+from dawn_model.face.landmarker import FaceLandmarker, choose_face  # noqa: E402
+from dawn_model.face.portrait import Portrait  # noqa: E402
+from dawn_model.flow_autoencoder.warping import MotionPyramid, coordinate_grid  # noqa: E402
+from dawn_model.paste_back.colour_match import ColourMatch  # noqa: E402
+from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
-from dawn_model.warping import MotionPyramid, coordinate_grid  # noqa: E402
 
 HEIGHT, WIDTH, SIDE, LATENT = 1080, 1920, 128, 32
 
@@ -54,7 +54,7 @@ class Watch(threading.Thread):
 
 def large_portrait() -> Portrait:
     """The astronaut in the middle of a wide picture."""
-    picture = Image.open(ROOT / "examples" / "portraits" / "astronaut.png").convert("RGB")
+    picture = Image.open(ROOT / "media" / "portraits" / "astronaut.png").convert("RGB")
     square = torch.from_numpy(np.array(picture)).float() / 255
     wide = torch.full((HEIGHT, WIDTH, 3), 0.5)
     left = (WIDTH - HEIGHT) // 2

@@ -17,7 +17,9 @@ COLOURS = {"plain": "#b3403a", "ours": "#2a6fb0"}
 DASHES = {"fp32": "", "bf16": "6 4", "fp16": "2 3"}
 
 
-def panel(title: str, unit: str, curves: dict[tuple[str, str], list[tuple[float, float]]], x0: float) -> list[str]:
+def panel(
+    title: str, unit: str, curves: dict[tuple[str, str], list[tuple[float, float]]], x0: float
+) -> list[str]:
     """curves: (implementation, dtype) → points (frames, value); axes start at zero."""
     most_x = max(x for points in curves.values() for x, _ in points)
     most_y = max(y for points in curves.values() for _, y in points) * 1.05

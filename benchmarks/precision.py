@@ -22,18 +22,18 @@ import torch
 from run import DTYPES, ROOT, recipe_autoencoder, recipe_denoiser
 from samplers import Bench
 
-from dawn_model.audio import to_speech
-from dawn_model.checkpoint import EMBEDDED_MODEL
+from dawn_model.audio.hubert import HubertEncoder, HubertSize
+from dawn_model.audio.waveform import to_speech
+from dawn_model.checkpoints.checkpoint import EMBEDDED_MODEL
 from dawn_model.config import DenoiserConfig
-from dawn_model.flow_autoencoder import FlowAutoencoder
-from dawn_model.hubert import HubertEncoder, HubertSize
-from dawn_model.noise import FrameNoise
+from dawn_model.diffusion.noise import FrameNoise
+from dawn_model.diffusion.sampler import latent_noise
+from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder
+from dawn_model.flow_autoencoder.render import render_frames
 from dawn_model.pipeline import SamplingOptions, sample_motion
-from dawn_model.render import render_frames
-from dawn_model.sampler import latent_noise
 from dawn_model.structures import MotionLatents
 
-EXAMPLES, SPEECH = ROOT / "examples", "sense_and_sensibility.wav"
+EXAMPLES, SPEECH = ROOT / "media", "sense_and_sensibility.wav"
 
 HEAD = ["dtype", "one call", "latents after {} steps", "frames, mean / 99.9 %", "time of a call against fp32"]
 HEAD += ["speech encoder", "dawn-nano's frames, mean / 99.9 %"]

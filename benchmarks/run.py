@@ -31,14 +31,14 @@ from plot import draw  # noqa: E402
 from record import keep  # noqa: E402
 
 from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig  # noqa: E402
-from dawn_model.denoiser import UNet3D  # noqa: E402
-from dawn_model.flow_autoencoder import FlowAutoencoder  # noqa: E402
+from dawn_model.denoiser.unet3d import UNet3D  # noqa: E402
+from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder  # noqa: E402
+from dawn_model.head_motion.pose_blink import PoseBlinkDecoder  # noqa: E402
+from dawn_model.layers.slices import Slices  # noqa: E402
 from dawn_model.official_keys import apply_table  # noqa: E402
 from dawn_model.official_keys.denoiser import DENOISER_KEYS  # noqa: E402
 from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER  # noqa: E402
 from dawn_model.official_keys.fusing import fuse  # noqa: E402
-from dawn_model.pose_blink import PoseBlinkDecoder  # noqa: E402
-from dawn_model.slices import Slices  # noqa: E402
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 RENDER_FRAMES = 4

@@ -25,18 +25,27 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dawn_model.audio import to_speech  # noqa: E402
-from dawn_model.conditioning import condition_rows  # noqa: E402
-from dawn_model.noise import FrameNoise  # noqa: E402
+from dawn_model.audio.waveform import to_speech  # noqa: E402
+from dawn_model.denoiser.conditioning import condition_rows  # noqa: E402
+from dawn_model.diffusion.noise import FrameNoise  # noqa: E402
+from dawn_model.diffusion.sampler import latent_noise  # noqa: E402
+from dawn_model.flow_autoencoder.render import render_frames  # noqa: E402
 from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion  # noqa: E402
-from dawn_model.render import render_frames  # noqa: E402
-from dawn_model.sampler import latent_noise  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
-from training import metrics  # noqa: E402
-from training.animate import Animator  # noqa: E402
+from training.evaluation import metrics  # noqa: E402
+from training.evaluation.animate import Animator  # noqa: E402
 
 REFERENCE = SamplingOptions(steps=200, sampler="dpmpp_2m")
-HEAD = ["sampler", "eta", "steps", "seconds", "distance, px", "lips: r with reference", "r with loudness", "range"]
+HEAD = [
+    "sampler",
+    "eta",
+    "steps",
+    "seconds",
+    "distance, px",
+    "lips: r with reference",
+    "r with loudness",
+    "range",
+]
 
 
 class Bench:
@@ -93,7 +102,13 @@ def rows(bench: Bench, step_counts: list[int], seeds: list[int]) -> list[list[st
     for way, measured in found.items():
         seconds, distance, reference_r, loud_r, spread = np.mean(measured, axis=0)
         eta = f"{way.eta:g}" if way.sampler == "ddim" else ""
-        numbers = [f"{seconds:.2f}", f"{distance:.3f}", f"{reference_r:.3f}", f"{loud_r:.2f}", f"{spread:.3f}"]
+        numbers = [
+            f"{seconds:.2f}",
+            f"{distance:.3f}",
+            f"{reference_r:.3f}",
+            f"{loud_r:.2f}",
+            f"{spread:.3f}",
+        ]
         table.append([way.sampler, eta, str(way.steps), *numbers])
     return table
 
@@ -103,8 +118,8 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("--portrait", type=Path, default=ROOT / "examples" / "portraits" / "astronaut.png")
-    speech = ROOT / "examples" / "speech" / "sense_and_sensibility.wav"
+    parser.add_argument("--portrait", type=Path, default=ROOT / "media" / "portraits" / "astronaut.png")
+    speech = ROOT / "media" / "speech" / "sense_and_sensibility.wav"
     parser.add_argument("--speech", type=Path, default=speech)
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--steps", type=int, nargs="+", default=[4, 6, 8, 10, 20])
@@ -113,7 +128,9 @@ def main() -> None:
     bench = Bench(options.model, options.portrait, options.speech, options.seconds)
     found = rows(bench, options.steps, options.seeds)
     lines = ["| " + " | ".join(cells) + " |" for cells in [HEAD, ["---"] * len(HEAD), *found]]
-    title = f"{options.model.name}, {options.portrait.name}, {options.seconds:g} s, {len(options.seeds)} seed(s)"
+    title = (
+        f"{options.model.name}, {options.portrait.name}, {options.seconds:g} s, {len(options.seeds)} seed(s)"
+    )
     text = "\n".join([title, "", *lines]) + "\n"
     print(text)
     target = Path(__file__).parent / "results" / "samplers.md"

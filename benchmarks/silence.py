@@ -24,11 +24,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from dawn_model.audio import SPEECH_RATE, to_speech  # noqa: E402
-from dawn_model.checkpoint import EMBEDDED_MODEL  # noqa: E402
-from dawn_model.silence import SilenceGate, loudness  # noqa: E402
-from training import metrics  # noqa: E402
-from training.animate import Animator, held  # noqa: E402
+from dawn_model.audio.silence import SilenceGate, loudness  # noqa: E402
+from dawn_model.audio.waveform import SPEECH_RATE, to_speech  # noqa: E402
+from dawn_model.checkpoints.checkpoint import EMBEDDED_MODEL  # noqa: E402
+from training.evaluation import metrics  # noqa: E402
+from training.evaluation.animate import Animator, held  # noqa: E402
 
 SPEAKS, RESTS = 3.0, 3.0
 """Seconds of speech before and after the pause, and of the pause."""
@@ -56,13 +56,13 @@ def lip_gaps(animator: Animator, picture: Path, sound: torch.Tensor) -> np.ndarr
 
 
 def main() -> None:
-    portraits = sorted((ROOT / "examples" / "portraits").iterdir())
+    portraits = sorted((ROOT / "media" / "portraits").iterdir())
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--model", type=Path, default=EMBEDDED_MODEL)
     parser.add_argument("--portraits", type=Path, nargs="+", default=portraits)
-    speech = ROOT / "examples" / "speech" / "sense_and_sensibility.wav"
+    speech = ROOT / "media" / "speech" / "sense_and_sensibility.wav"
     parser.add_argument("--speech", type=Path, default=speech)
     parser.add_argument("--noise", type=float, default=-33.0, help="dB relative to the speech")
     options = parser.parse_args()

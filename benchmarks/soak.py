@@ -73,9 +73,13 @@ def main() -> int:
     )
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--steps", type=int, default=0, help="of sampling; 0 keeps the workflow's")
-    parser.add_argument("--workflow", type=Path, default=ROOT / "workflows" / "api" / "dawn_talking_head.json")
+    parser.add_argument(
+        "--workflow", type=Path, default=ROOT / "workflows" / "api" / "dawn_talking_head.json"
+    )
     parser.add_argument("--as-is", action="store_true", help="keep the models that the workflow names")
-    parser.add_argument("--models", type=Path, help="a further models folder, with dawn and audio_encoders in it")
+    parser.add_argument(
+        "--models", type=Path, help="a further models folder, with dawn and audio_encoders in it"
+    )
     parser.add_argument("--allowed-mb", type=float, default=30)
     parser.add_argument("--arguments", nargs=argparse.REMAINDER, default=["--cpu"], help="of ComfyUI; last")
     options = parser.parse_args()
@@ -86,7 +90,7 @@ def main() -> int:
             (base / "extra.yaml").write_text(paths, encoding="utf-8")
             arguments += ["--extra-model-paths-config", str(base / "extra.yaml")]
         (base / "input").mkdir()
-        for example in (ROOT / "examples").glob("*/*.*"):
+        for example in (ROOT / "media").glob("*/*.*"):
             shutil.copy(example, base / "input")
         if not options.as_is:
             write_tiny_models(base / "models")
@@ -94,7 +98,11 @@ def main() -> int:
             measured = soak(ServerComfy(server), options)
     warm = max(1, options.jobs // 4)
     memory = np.array([megabytes for _, megabytes in measured[warm:]])
-    growth = float(np.polyfit(np.arange(len(memory)), memory, 1)[0] * (len(memory) - 1)) if len(memory) > 1 else 0.0
+    growth = (
+        float(np.polyfit(np.arange(len(memory)), memory, 1)[0] * (len(memory) - 1))
+        if len(memory) > 1
+        else 0.0
+    )
     verdict = (
         f"{options.jobs} jobs: {np.median([seconds for seconds, _ in measured]):.1f} s each (median); memory "
         f"{memory[0]:.0f} MB after {warm + 1} jobs, {memory[-1]:.0f} MB after {options.jobs}; trend {growth:+.1f} MB "

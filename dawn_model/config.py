@@ -57,8 +57,8 @@ class CompactConfig:
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
         (half the picture is 1); the authors' are the grid itself
     condition_scale: what the six pose and two blink differences are multiplied with, so that they are near 1
-    blink_gain: how much further lids are sent than asked; calibrated after training (training/calibrate.py), for
-        a small network closes eyes less far than it was shown
+    blink_gain: how much further lids are sent than asked; calibrated after training
+        (training/evaluation/calibrate.py), for a small network closes eyes less far than it was shown
     """
 
     head_fields: int = 12
@@ -209,7 +209,9 @@ class DawnConfig:
             denoiser = fields.pop("denoiser")
             mel = fields.pop("mel", None)
             return cls(
-                denoiser=_with_tuples(CompactConfig if "face_fields" in denoiser else DenoiserConfig, denoiser),
+                denoiser=_with_tuples(
+                    CompactConfig if "face_fields" in denoiser else DenoiserConfig, denoiser
+                ),
                 autoencoder=FlowAutoencoderConfig(**fields.pop("autoencoder")),
                 motion=tuple(PoseBlinkConfig(**motion) for motion in fields.pop("motion")),
                 mel=MelConfig(**mel) if mel else None,

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from .checkpoint import CheckpointError, save_checkpoint
-from .official_checkpoint import read_official
-from .official_files import find_official
+from .checkpoints.checkpoint import CheckpointError, save_checkpoint
+from .checkpoints.official import read_official
+from .checkpoints.official_files import find_official
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .audio import samples_until
+from .audio.waveform import samples_until
 from .structures import MotionLatents
 
 LAST = -1

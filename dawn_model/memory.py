@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from .compact_denoiser import FRAMES_AT_ONCE
 from .config import CompactConfig, DenoiserConfig, FlowAutoencoderConfig
-from .slices import CPU_BUDGET, GPU_BUDGET, Slices
+from .denoiser.compact import FRAMES_AT_ONCE
+from .layers.slices import CPU_BUDGET, GPU_BUDGET, Slices
 
 CLIP_ACTIVATIONS = 6
 """Whole-clip activations of the base width that live at once in the denoiser: the skips (two in all), the
@@ -139,7 +139,12 @@ def megabytes(count: float) -> str:
 
 
 def sampling_need(
-    config: DenoiserConfig | CompactConfig, frames: int, height: int, width: int, item: int, device: torch.device
+    config: DenoiserConfig | CompactConfig,
+    frames: int,
+    height: int,
+    width: int,
+    item: int,
+    device: torch.device,
 ) -> Need:
     """Of sampling motion latents of height × width with a denoiser that computes in `item` bytes a number."""
     if isinstance(config, CompactConfig):
@@ -173,7 +178,11 @@ def _compact_need(config: CompactConfig, frames: int, height: int, width: int) -
     fields = 2 * config.fields * latents
     return Need(
         frames=frames,
-        fixed=LATENT_COPIES * latents * frames + rows + fields + COMPACT_COPIES * FRAMES_AT_ONCE * latents + WORKSPACE,
+        fixed=LATENT_COPIES * latents * frames
+        + rows
+        + fields
+        + COMPACT_COPIES * FRAMES_AT_ONCE * latents
+        + WORKSPACE,
         clip=0,
         slice=0,
         widest=latents,

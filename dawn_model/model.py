@@ -6,13 +6,13 @@ from types import ModuleType
 
 from torch import nn
 
-from .box_encoder import BoxEncoder
-from .compact_denoiser import CompactDenoiser
+from .audio.mel_encoder import MelEncoder
 from .config import CompactConfig, DawnConfig
-from .denoiser import UNet3D
-from .flow_autoencoder import FlowAutoencoder
-from .mel_encoder import MelEncoder
-from .pose_blink import PoseBlinkDecoder
+from .denoiser.box_encoder import BoxEncoder
+from .denoiser.compact import CompactDenoiser
+from .denoiser.unet3d import UNet3D
+from .flow_autoencoder.autoencoder import FlowAutoencoder
+from .head_motion.pose_blink import PoseBlinkDecoder
 
 
 def build_networks(

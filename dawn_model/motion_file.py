@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from .audio import samples_until
+from .audio.waveform import samples_until
 from .structures import FPS, MotionLatents
 
 FORMAT = "dawn-motion-1"

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .box_encoder import BoxEncoder, box_mask
-from .compact_denoiser import CompactDenoiser, motion_from_departure, predicted_noise
 from .config import CompactConfig, DenoiserConfig
-from .denoiser import UNet3D
-from .face_code import face_code
-from .flow_autoencoder import FlowAutoencoder, SourceFeatures
-from .sampler import Callback, Noise, ddim_sample, dpmpp_2m_sample, guided, motion_channels
-from .schedule import cosine_schedule
-from .slices import Slices
+from .denoiser.box_encoder import BoxEncoder, box_mask
+from .denoiser.compact import CompactDenoiser, motion_from_departure, predicted_noise
+from .denoiser.face_code import face_code
+from .denoiser.unet3d import UNet3D
+from .diffusion.sampler import Callback, Noise, ddim_sample, dpmpp_2m_sample, guided, motion_channels
+from .diffusion.schedule import cosine_schedule
+from .flow_autoencoder.autoencoder import FlowAutoencoder, SourceFeatures
+from .layers.slices import Slices
 from .structures import FaceState, MotionLatents
 
 SAMPLERS = ("ddim", "dpmpp_2m")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..dawn_model.head_motion_blend import blend_head_motion
+from ..dawn_model.head_motion.blend import blend_head_motion
 from ..dawn_model.structures import HeadMotion
-from .sockets import CATEGORY, DawnPose
+from .support.sockets import CATEGORY, DawnPose
 
 
 class DawnBlendPoseBlink(io.ComfyNode):

@@ -6,8 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..dawn_model.frame_numbers import frame_numbers
-from ..dawn_model.head_motion_edit import (
+from ..dawn_model.head_motion.edit import (
     BLINK_CHOICES,
     NO_LIMIT,
     PRESETS,
@@ -15,11 +14,12 @@ from ..dawn_model.head_motion_edit import (
     MotionEdit,
     edit_head_motion,
 )
-from ..dawn_model.keyframes import parse_keyframes
+from ..dawn_model.head_motion.frame_numbers import frame_numbers
+from ..dawn_model.head_motion.keyframes import parse_keyframes
 from ..dawn_model.structures import HeadMotion
-from .lists import one_call_each
-from .pose_track import rest_state
-from .sockets import CATEGORY, DawnPortrait, DawnPose, Floats
+from .support.lists import one_call_each
+from .support.pose_track import rest_state
+from .support.sockets import CATEGORY, DawnPortrait, DawnPose, Floats
 
 ANGLES = {
     "yaw": "turns the nose to the right of the picture",

@@ -10,14 +10,14 @@ import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dawn_model import silence
-from ..dawn_model.audio import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
-from ..dawn_model.silence import SilenceGate
+from ..dawn_model.audio import silence
+from ..dawn_model.audio.silence import SilenceGate
+from ..dawn_model.audio.waveform import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
 from ..dawn_model.structures import AudioFeatures
-from . import host
-from .audio_encoder import hidden_states
 from .load_model import LoadedModel
-from .sockets import CATEGORY, DawnAudio, DawnModel, Speech
+from .support import host
+from .support.audio_encoder import hidden_states
+from .support.sockets import CATEGORY, DawnAudio, DawnModel, Speech
 
 log = logging.getLogger(__name__)
 

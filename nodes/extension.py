@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import model_folders
 from .blend_pose_blink import DawnBlendPoseBlink
 from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
@@ -21,6 +20,7 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .save_motion import DawnSaveMotion
 from .save_pose_blink import DawnSavePoseBlink
+from .support import model_folders
 from .talking_head import DawnTalkingHead
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..dawn_model.head_motion import generate_head_motion
-from ..dawn_model.noise import FrameNoise
-from ..dawn_model.portrait import Portrait
+from ..dawn_model.diffusion.noise import FrameNoise
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.head_motion.generate import generate_head_motion
 from ..dawn_model.structures import AudioFeatures, HeadMotion
-from . import host
 from .load_model import LoadedModel
-from .sockets import CATEGORY, DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
+from .support import host
+from .support.sockets import CATEGORY, DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
 
 BYTES_PER_FRAME = 32 * 1024
 """Activations of the small networks, generously."""

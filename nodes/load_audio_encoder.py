@@ -5,10 +5,10 @@ from __future__ import annotations
 import comfy.model_management as mm
 from comfy_api.latest import io
 
-from ..dawn_model.hubert import load_hubert
-from . import host, model_folders
-from .audio_encoder import DawnAudioEncoder
-from .sockets import CATEGORY
+from ..dawn_model.audio.hubert import load_hubert
+from .support import host, model_folders
+from .support.audio_encoder import DawnAudioEncoder
+from .support.sockets import CATEGORY
 
 
 class DawnLoadAudioEncoder(io.ComfyNode):

@@ -11,13 +11,13 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io
 
-from ..dawn_model.checkpoint import Checkpoint, read_checkpoint
+from ..dawn_model.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from ..dawn_model.checkpoints.official import read_official
+from ..dawn_model.checkpoints.official_files import find_official
 from ..dawn_model.config import CompactConfig, DawnConfig
 from ..dawn_model.model import build_networks
-from ..dawn_model.official_checkpoint import read_official
-from ..dawn_model.official_files import find_official
-from . import host, model_folders
-from .sockets import CATEGORY, DawnModel, Speech
+from .support import host, model_folders
+from .support.sockets import CATEGORY, DawnModel, Speech
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from comfy_api.latest import io
 
 from ..dawn_model.motion_file import read_motion
 from ..dawn_model.structures import MotionLatents
-from . import host, model_folders, motion_folders
 from .load_model import LoadedModel
-from .sockets import CATEGORY, DawnModel, DawnMotion, Motion
+from .support import host, model_folders, motion_folders
+from .support.sockets import CATEGORY, DawnModel, DawnMotion, Motion
 
 
 class DawnLoadMotion(io.ComfyNode):

@@ -8,13 +8,13 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io
 
-from ..dawn_model.head_motion_file import FORMATS, load_head_motion
-from ..dawn_model.head_motion_video import REFERENCES, onto_portrait
-from ..dawn_model.portrait import Portrait
-from . import host
-from .model_folders import modified
-from .pose_track import fit_to_speech, length_input, rest_state
-from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.head_motion.file import FORMATS, load_head_motion
+from ..dawn_model.head_motion.video import REFERENCES, onto_portrait
+from .support import host
+from .support.model_folders import modified
+from .support.pose_track import fit_to_speech, length_input, rest_state
+from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,15 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dawn_model.colour_match import ColourMatch
+from ..dawn_model.face.picture import mask_for
+from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.frame_range import FrameRange
-from ..dawn_model.paste_back import PasteBack, PasteOptions, fit_within, paste_back, square_of
-from ..dawn_model.paste_placement import REGIONS, WHOLE
-from ..dawn_model.picture import mask_for
-from ..dawn_model.portrait import Portrait
+from ..dawn_model.paste_back.colour_match import ColourMatch
+from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back, square_of
+from ..dawn_model.paste_back.placement import REGIONS, WHOLE
 from ..dawn_model.structures import MotionLatents
-from . import host
-from .sockets import CATEGORY, DawnMotion, DawnPortrait, Motion
+from .support import host
+from .support.sockets import CATEGORY, DawnMotion, DawnPortrait, Motion
 
 log = logging.getLogger(__name__)
 

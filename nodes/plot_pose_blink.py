@@ -6,13 +6,13 @@ import comfy.model_management as mm
 import torch
 from comfy_api.latest import io, ui
 
-from ..dawn_model.head_motion_cursor import plot_with_cursor
-from ..dawn_model.head_motion_plot import SMALLEST, plot_head_motion
-from ..dawn_model.portrait import Portrait
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.head_motion.plot import SMALLEST, plot_head_motion
+from ..dawn_model.head_motion.plot_cursor import plot_with_cursor
 from ..dawn_model.structures import HeadMotion
-from . import host
-from .pose_track import rest_state
-from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .support import host
+from .support.pose_track import rest_state
+from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
 
 BYTES_PER_PIXEL = 12
 

@@ -8,14 +8,14 @@ from typing import Any
 import comfy.model_management as mm
 from comfy_api.latest import io, ui
 
-from ..dawn_model.face_mesh import FaceLandmarker
-from ..dawn_model.head_motion_video import REFERENCES, film_head_motion, onto_portrait
-from ..dawn_model.portrait import Portrait
+from ..dawn_model.face.landmarker import FaceLandmarker
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.head_motion.video import REFERENCES, film_head_motion, onto_portrait
 from ..dawn_model.structures import FPS
-from . import host
-from .pose_track import fit_to_speech, length_input, rest_state
-from .sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
-from .video_frames import timed_frames
+from .support import host
+from .support.pose_track import fit_to_speech, length_input, rest_state
+from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.video_frames import timed_frames
 
 log = logging.getLogger(__name__)
 

@@ -9,15 +9,21 @@ import comfy.model_management as mm
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..dawn_model.crop import MARGIN, SHIFT, crop_face
-from ..dawn_model.face import face_state
-from ..dawn_model.face_mesh import ORDERS, Face, FaceLandmarker, choose_face
-from ..dawn_model.face_overlay import draw_face_overlay
-from ..dawn_model.given_faces import boxes_for, faces_from_landmarks, faces_in_boxes, inside_mask, parse_box
-from ..dawn_model.picture import WHITE, mask_for, to_pictures
-from ..dawn_model.portrait import Portrait
-from . import host
-from .sockets import CATEGORY, BoundingBox, DawnPortrait, FaceLandmarks
+from ..dawn_model.face.crop import MARGIN, SHIFT, crop_face
+from ..dawn_model.face.given_faces import (
+    boxes_for,
+    faces_from_landmarks,
+    faces_in_boxes,
+    inside_mask,
+    parse_box,
+)
+from ..dawn_model.face.landmarker import ORDERS, Face, FaceLandmarker, choose_face
+from ..dawn_model.face.overlay import draw_face_overlay
+from ..dawn_model.face.picture import WHITE, mask_for, to_pictures
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.face.state import face_state
+from .support import host
+from .support.sockets import CATEGORY, BoundingBox, DawnPortrait, FaceLandmarks
 
 log = logging.getLogger(__name__)
 
@@ -153,7 +159,9 @@ class DawnPreparePortrait(io.ComfyNode):
         pictures = to_pictures(image, background)
         height, width = pictures[0].shape[:2]
         masks = mask_for(mask, len(pictures), height, width) if mask is not None else [None] * len(pictures)
-        search = _Search(len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width))
+        search = _Search(
+            len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width)
+        )
         portraits, crops, overlays = [], [], []
         progress = host.Progress(len(pictures))
         for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..dawn_model.face.portrait import Portrait
+from ..dawn_model.flow_autoencoder.render import render_frames
 from ..dawn_model.frame_range import LAST, FrameRange
 from ..dawn_model.memory import rendering_need
-from ..dawn_model.portrait import Portrait
-from ..dawn_model.render import render_frames
 from ..dawn_model.structures import FPS
-from . import host
 from .load_model import LoadedModel
-from .sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
+from .support import host
+from .support.sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
 
 
 class DawnRenderFrames(io.ComfyNode):
@@ -95,9 +95,10 @@ class DawnRenderFrames(io.ComfyNode):
 
         persistent = host.Persistent(plan, "DAWN Render Frames")
         persistent(
-            lambda plan: render_frames(
-                patcher.model, source, latents, plan.frames, on_slice, images, done
-            )
+            lambda plan: render_frames(patcher.model, source, latents, plan.frames, on_slice, images, done)
         )
-        audio = {**motion.audio, "waveform": chosen.waveform(motion.audio["waveform"], motion.audio["sample_rate"])}
+        audio = {
+            **motion.audio,
+            "waveform": chosen.waveform(motion.audio["waveform"], motion.audio["sample_rate"]),
+        }
         return io.NodeOutput(images, audio, float(FPS))

@@ -5,16 +5,25 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..dawn_model.conditioning import condition_rows
+from ..dawn_model.denoiser.conditioning import condition_rows
+from ..dawn_model.diffusion.noise import FrameNoise
+from ..dawn_model.diffusion.sampler import latent_noise
+from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.memory import sampling_need
-from ..dawn_model.noise import FrameNoise
 from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoiser_source, sample_motion
-from ..dawn_model.portrait import Portrait
-from ..dawn_model.sampler import latent_noise
 from ..dawn_model.structures import HeadMotion, MotionLatents
-from . import host
 from .load_model import LoadedModel
-from .sockets import CATEGORY, DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
+from .support import host
+from .support.sockets import (
+    CATEGORY,
+    DawnAudio,
+    DawnModel,
+    DawnMotion,
+    DawnPortrait,
+    DawnPose,
+    Motion,
+    Speech,
+)
 
 PREVIEW_EVERY = 4
 

@@ -6,8 +6,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..dawn_model.motion_file import PRECISIONS, MotionFile, write_motion
-from . import motion_folders
-from .sockets import CATEGORY, DawnMotion, Motion
+from .support import motion_folders
+from .support.sockets import CATEGORY, DawnMotion, Motion
 
 
 class DawnSaveMotion(io.ComfyNode):

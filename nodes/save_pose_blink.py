@@ -7,9 +7,9 @@ from pathlib import Path
 import folder_paths
 from comfy_api.latest import io, ui
 
-from ..dawn_model.head_motion_file import FORMATS, save_head_motion
+from ..dawn_model.head_motion.file import FORMATS, save_head_motion
 from ..dawn_model.structures import HeadMotion
-from .sockets import CATEGORY, DawnPose
+from .support.sockets import CATEGORY, DawnPose
 
 
 class DawnSavePoseBlink(io.ComfyNode):

@@ -15,7 +15,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 from torch import Tensor
 
-from ..dawn_model.head_motion_edit import BLINK_CHOICES, PRESETS
+from ..dawn_model.head_motion.edit import BLINK_CHOICES, PRESETS
 from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
 from .generate_pose_blink import DawnGeneratePoseBlink
@@ -23,7 +23,7 @@ from .paste_back import PICTURE, SQUARE, DawnPasteBack
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
-from .sockets import CATEGORY, DawnModel
+from .support.sockets import CATEGORY, DawnModel
 
 PAUSE_DB = 30.0
 

@@ -54,8 +54,8 @@ def check_video(path: Path) -> str:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Make one talking head with a headless ComfyUI.")
-    parser.add_argument("--image", type=Path, default=ROOT / "examples/portraits/astronaut.png")
-    parser.add_argument("--audio", type=Path, default=ROOT / "examples/speech/sense_and_sensibility.wav")
+    parser.add_argument("--image", type=Path, default=ROOT / "media/portraits/astronaut.png")
+    parser.add_argument("--audio", type=Path, default=ROOT / "media/speech/sense_and_sensibility.wav")
     parser.add_argument("--output", type=Path, default=WORK / "output", help="default: .dawn/output")
     parser.add_argument(
         "--models",

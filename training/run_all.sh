@@ -10,14 +10,14 @@ work=${DAWN_TRAINING:-.dawn/training}
 export DAWN_TRAINING=$work OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
 mkdir -p "$work"
 
-"$python" -m training.make_dataset --clips 24 --first-seed 1000000 --out "$work/validation" 2>&1 | tee -a "$work/dataset.log"
-"$python" -m training.make_dataset --clips "$clips" 2>&1 | tee -a "$work/dataset.log"
+"$python" -m training.clips.make_dataset --clips 24 --first-seed 1000000 --out "$work/validation" 2>&1 | tee -a "$work/dataset.log"
+"$python" -m training.clips.make_dataset --clips "$clips" 2>&1 | tee -a "$work/dataset.log"
 # The two large trainings do not need each other.
-"$python" -m training.train_picture --device "$device" --steps "$picture_steps" >>"$work/picture.log" 2>&1 &
+"$python" -m training.stages.train_picture --device "$device" --steps "$picture_steps" >>"$work/picture.log" 2>&1 &
 painting=$!
-"$python" -m training.train_motion --device "$device" --steps "$motion_steps" \
+"$python" -m training.stages.train_motion --device "$device" --steps "$motion_steps" \
     --validation "$work/validation" 2>&1 | tee -a "$work/motion.log"
-"$python" -m training.train_hearing --steps 2500 2>&1 | tee -a "$work/hearing.log"
-"$python" -m training.train_pose_blink --device "$device" --steps 1500 --rate 2e-3 2>&1 | tee -a "$work/pose_blink.log"
+"$python" -m training.stages.train_hearing --steps 2500 2>&1 | tee -a "$work/hearing.log"
+"$python" -m training.stages.train_pose_blink --device "$device" --steps 1500 --rate 2e-3 2>&1 | tee -a "$work/pose_blink.log"
 wait $painting
-"$python" -m training.export --note "run_all.sh $device $clips $motion_steps $picture_steps"
+"$python" -m training.stages.export --note "run_all.sh $device $clips $motion_steps $picture_steps"

@@ -13,7 +13,7 @@ from talking_head import Given, Prompt, sound, write_tiny_models
 from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[2]
-ASTRONAUT = ROOT / "examples" / "portraits" / "astronaut.png"
+ASTRONAUT = ROOT / "media" / "portraits" / "astronaut.png"
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ import make_recipe_models as recipe_models
 import torch
 from torch import Tensor
 
-from dawn_model.checkpoint import Checkpoint, save_checkpoint
+from dawn_model.checkpoints.checkpoint import Checkpoint, save_checkpoint
 from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
 from dawn_model.model import build_networks
 

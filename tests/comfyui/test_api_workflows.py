@@ -11,8 +11,10 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
-WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows" / "api").glob("*.json") if "authors" not in path.stem)
+EXAMPLES = ROOT / "media"
+WORKFLOWS = sorted(
+    path.stem for path in (ROOT / "workflows" / "api").glob("*.json") if "authors" not in path.stem
+)
 WITH_TAIL = {"dawn_full_picture", "dawn_long_audio"}
 """They add 0.4 s of silence."""
 WIDTHS = {"dawn_simple": 512, "dawn_full_picture": 512, "dawn_long_audio": 512, "dawn_several_faces": 1024}

@@ -6,7 +6,7 @@ import pytest
 from comfy_harness import NodeFailed
 from talking_head import change, show
 
-from dawn_model.checkpoint import EMBEDDED_MODEL
+from dawn_model.checkpoints.checkpoint import EMBEDDED_MODEL
 
 NANO = "dawn-nano (built in)"
 
@@ -46,5 +46,7 @@ def test_an_audio_encoder_that_is_not_needed_does_no_harm(comfy, head, nano):
 
 def test_other_models_ask_for_theirs(comfy, nano):
     prompt = change(nano, "model", model="tiny-128.safetensors")
-    with pytest.raises(NodeFailed, match=r"audio_encoder: tiny-128 needs HuBERT-large.*DAWN Load Audio Encoder"):
+    with pytest.raises(
+        NodeFailed, match=r"audio_encoder: tiny-128 needs HuBERT-large.*DAWN Load Audio Encoder"
+    ):
         comfy.run(show(prompt, "speech"))

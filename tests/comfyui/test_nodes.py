@@ -16,19 +16,19 @@ from comfy_harness import Interrupted
 from safetensors.torch import load_file, save_file
 from talking_head import SPEECH_WIDTH, change, show, sound
 
-from dawn_model.audio import align_waveform, to_speech, to_video_rate
-from dawn_model.checkpoint import load_networks, read_checkpoint
-from dawn_model.conditioning import condition_rows
+from dawn_model.audio.hubert import load_hubert
+from dawn_model.audio.waveform import align_waveform, to_speech, to_video_rate
+from dawn_model.checkpoints.checkpoint import load_networks, read_checkpoint
 from dawn_model.config import DenoiserConfig
-from dawn_model.crop import crop_face
-from dawn_model.face_mesh import FaceLandmarker
-from dawn_model.head_motion import generate_head_motion
-from dawn_model.hubert import load_hubert
-from dawn_model.noise import FrameNoise
+from dawn_model.denoiser.conditioning import condition_rows
+from dawn_model.diffusion.noise import FrameNoise
+from dawn_model.diffusion.sampler import latent_noise
+from dawn_model.face.crop import crop_face
+from dawn_model.face.landmarker import FaceLandmarker
+from dawn_model.face.portrait import Portrait
+from dawn_model.flow_autoencoder.render import render_frames
+from dawn_model.head_motion.generate import generate_head_motion
 from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion
-from dawn_model.portrait import Portrait
-from dawn_model.render import render_frames
-from dawn_model.sampler import latent_noise
 from dawn_model.structures import AudioFeatures
 
 NODES = [

@@ -10,7 +10,7 @@ from comfy_harness import NodeFailed
 from safetensors.torch import save_file
 from talking_head import change, show
 
-from dawn_model.crop import Crop
+from dawn_model.face.crop import Crop
 
 WIDGETS = {
     "region": "square",

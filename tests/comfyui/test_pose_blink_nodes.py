@@ -13,11 +13,11 @@ import torch
 from comfy_harness import NodeFailed, PromptRejected
 from talking_head import change, show, sound
 
-from dawn_model.head_motion_edit import AngleEdit, MotionEdit, edit_head_motion
-from dawn_model.head_motion_video import film_head_motion, onto_portrait
+from dawn_model.head_motion.edit import AngleEdit, MotionEdit, edit_head_motion
+from dawn_model.head_motion.video import film_head_motion, onto_portrait
 from dawn_model.structures import HeadMotion
 
-VIDEOS = Path(__file__).resolve().parents[2] / "examples" / "videos"
+VIDEOS = Path(__file__).resolve().parents[2] / "media" / "videos"
 FRAMES = 10
 
 
@@ -207,7 +207,7 @@ def as_images(frames: list[np.ndarray]) -> torch.Tensor:
 
 
 def test_a_video_moves_the_portrait(comfy, film, astronaut):
-    from dawn_model.face_mesh import FaceLandmarker
+    from dawn_model.face.landmarker import FaceLandmarker
 
     run = comfy.run(show(film(), "film"))
     motion, missing, report = (run.output("film", slot) for slot in range(3))
@@ -476,7 +476,9 @@ def test_a_plot_with_a_moving_cursor(comfy, head):
     film = run.output("plot")
     assert film.shape == (FRAMES, 480, 640, 3)
     assert (film[1:] - film[:-1]).abs().amax(dim=(1, 2, 3)).min() > 0.5
-    steps = [value for name, value, _ in run.progress if name == "plot"]  # newer ComfyUI leaves quick ones out
+    steps = [
+        value for name, value, _ in run.progress if name == "plot"
+    ]  # newer ComfyUI leaves quick ones out
     assert steps == sorted(set(steps)) and steps[-1] == FRAMES
     assert len(run.ui["plot"]["images"]) == 1
 

@@ -42,9 +42,12 @@ def test_the_log_says_what_was_chosen(comfy, head, caplog):
 
 
 @pytest.mark.parametrize(
-    "error", ["OOM_EXCEPTION", "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"]
+    "error",
+    ["OOM_EXCEPTION", "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory"],
 )
-def test_sampling_goes_on_at_the_same_step_when_memory_runs_out(comfy, head, denoiser, monkeypatch, caplog, error):
+def test_sampling_goes_on_at_the_same_step_when_memory_runs_out(
+    comfy, head, denoiser, monkeypatch, caplog, error
+):
     import comfy.model_management as mm
 
     prompt = change(head, "motion", steps=4, frames_per_slice=4)
@@ -71,13 +74,17 @@ def test_sampling_goes_on_at_the_same_step_when_memory_runs_out(comfy, head, den
 def test_memory_that_runs_out_for_good_is_an_error_and_the_next_job_runs(comfy, head, denoiser, monkeypatch):
     comfy.forget()
     with monkeypatch.context() as patch:
-        patch.setattr(denoiser, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory")))
+        patch.setattr(
+            denoiser, "forward", lambda *_: (_ for _ in ()).throw(torch.OutOfMemoryError("no memory"))
+        )
         with pytest.raises(NodeFailed, match="no memory"):
             comfy.run(head)
     assert comfy.run(head).output("frames").shape[0] == 10
 
 
-@pytest.mark.parametrize(("node", "name"), [("motion", "DAWN Sample Motion"), ("frames", "DAWN Render Frames")])
+@pytest.mark.parametrize(
+    ("node", "name"), [("motion", "DAWN Sample Motion"), ("frames", "DAWN Render Frames")]
+)
 def test_what_can_not_fit_is_refused_before_it_starts(comfy, head, denoiser, monkeypatch, node, name):
     import comfy.model_management as mm
 
@@ -85,7 +92,9 @@ def test_what_can_not_fit_is_refused_before_it_starts(comfy, head, denoiser, mon
     with monkeypatch.context() as patch:
         patch.setattr(mm, "get_free_memory", lambda *_: 2_000_000)
         patch.setattr(denoiser, "forward", lambda *_: pytest.fail("it started"))
-        message = rf"{name}: 10 frames need at least \d+ MB beside the weights, and 2 MB are free.*shorter audio"
+        message = (
+            rf"{name}: 10 frames need at least \d+ MB beside the weights, and 2 MB are free.*shorter audio"
+        )
         with pytest.raises(NodeFailed, match=message):
             comfy.run(change(head, node, frames_per_slice=1))
     assert comfy.run(head).output("frames").shape[0] == 10

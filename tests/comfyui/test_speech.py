@@ -10,8 +10,8 @@ import torch
 from comfy_harness import NodeFailed
 from talking_head import change, show, sound
 
-from dawn_model.audio import align_waveform, to_speech, to_video_rate
-from dawn_model.silence import SilenceGate, level
+from dawn_model.audio.silence import SilenceGate, level
+from dawn_model.audio.waveform import align_waveform, to_speech, to_video_rate
 
 
 def encoded(comfy, prompt, **inputs):

@@ -7,7 +7,7 @@ import torch
 from comfy_harness import NodeFailed, PromptRejected
 from talking_head import change, sound
 
-from dawn_model.audio import align_waveform
+from dawn_model.audio.waveform import align_waveform
 
 
 @pytest.fixture
@@ -90,7 +90,11 @@ def test_the_head_alone(comfy, simple):
     ("inputs", "value", "message"),
     [
         ("image", torch.full((1, 64, 64, 3), 0.5), r"No face found in the picture \(64×64\)"),
-        ("image", torch.full((3, 64, 64, 3), 0.5), r"image: 3 arrived, and DAWN Talking Head makes one video"),
+        (
+            "image",
+            torch.full((3, 64, 64, 3), 0.5),
+            r"image: 3 arrived, and DAWN Talking Head makes one video",
+        ),
         ("audio", None, r"audio: nothing arrived\. The file may have no sound track"),
     ],
 )

@@ -19,8 +19,8 @@ from PIL import Image
 from talking_head import change, write_tiny_models
 
 ROOT = Path(__file__).resolve().parents[2]
-PORTRAIT = ROOT / "examples" / "portraits" / "astronaut.png"
-SPEECH = ROOT / "examples" / "speech" / "sense_and_sensibility.wav"
+PORTRAIT = ROOT / "media" / "portraits" / "astronaut.png"
+SPEECH = ROOT / "media" / "speech" / "sense_and_sensibility.wav"
 
 API_FILES = sorted((ROOT / "workflows" / "api").glob("*.json"))
 UI_FILES = sorted((ROOT / "workflows").glob("*.json"))
@@ -162,6 +162,21 @@ def test_the_full_picture_has_room_for_an_upscale_model():
     nodes = json.loads((ROOT / "workflows" / "dawn_full_picture.json").read_text(encoding="utf-8"))["nodes"]
     bypassed = {node["type"] for node in nodes if node["mode"] == BYPASSED}
     assert bypassed == {"UpscaleModelLoader", "ImageUpscaleWithModel"}
+
+
+# --- templates, as the browser's template dialog asks for them ---
+
+
+def test_every_template_opens(comfy_server):
+    """ComfyUI lists a plugin's workflows and serves them from the first folder that it takes for one."""
+    templates = comfy_server.get("/workflow_templates")
+    (listed,) = [names for plugin, names in templates.items() if plugin == ROOT.name]
+    assert sorted(listed) == [path.stem for path in UI_FILES]
+    for name in listed:
+        address = f"/api/workflow_templates/{urllib.parse.quote(ROOT.name)}/{urllib.parse.quote(name)}.json"
+        assert comfy_server.get(address) == json.loads(
+            (ROOT / "workflows" / f"{name}.json").read_text("utf-8")
+        )
 
 
 # --- the blueprint: the staged workflow as one node that can be opened ---

@@ -12,7 +12,7 @@ import recipe
 import torch
 
 from dawn_model.config import DenoiserConfig
-from dawn_model.denoiser import UNet3D
+from dawn_model.denoiser.unet3d import UNet3D
 from dawn_model.official_keys import apply_table
 from dawn_model.official_keys.denoiser import DENOISER_KEYS
 

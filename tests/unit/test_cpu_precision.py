@@ -6,7 +6,9 @@ import torch
 from dawn_model import cpu_precision
 
 
-@pytest.mark.parametrize(("fp32", "bf16", "expected"), [(1.0, 0.5, True), (1.0, 0.9, False), (0.2, 1.0, False)])
+@pytest.mark.parametrize(
+    ("fp32", "bf16", "expected"), [(1.0, 0.5, True), (1.0, 0.9, False), (0.2, 1.0, False)]
+)
 def test_the_faster_precision_wins_by_a_margin(monkeypatch, fp32, bf16, expected):
     monkeypatch.setattr(cpu_precision, "_seconds", {torch.float32: fp32, torch.bfloat16: bf16}.get)
     cpu_precision.bf16_is_faster.cache_clear()

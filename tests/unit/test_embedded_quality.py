@@ -1,4 +1,4 @@
-"""The shipped model does what the README says: a short version of `training/evaluate.py` on what the repository has.
+"""The shipped model does what the README says: a short `training/evaluation/evaluate.py` on what the repository has.
 
 The portrait is a photograph and the voice a person's; neither was in training.
 """
@@ -13,11 +13,11 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from dawn_model.audio import to_speech
-from dawn_model.checkpoint import EMBEDDED_MODEL
+from dawn_model.audio.waveform import to_speech
+from dawn_model.checkpoints.checkpoint import EMBEDDED_MODEL
 from dawn_model.config import DAWN_NANO, DawnConfig
-from training import metrics
-from training.animate import Animator, held
+from training.evaluation import metrics
+from training.evaluation.animate import Animator, held
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS = 5
@@ -31,14 +31,14 @@ def animator():
 @pytest.fixture(scope="module")
 def astronaut(animator):
     """The square [1, 3, S, S] and the state of its face."""
-    picture = Image.open(ROOT / "examples" / "portraits" / "astronaut.png").convert("RGB")
+    picture = Image.open(ROOT / "media" / "portraits" / "astronaut.png").convert("RGB")
     return animator.portrait(torch.from_numpy(np.array(picture)).float() / 255)
 
 
 @pytest.fixture(scope="module")
 def speech():
     """Two stretches of the example [T] at 16 kHz."""
-    with wave.open(str(ROOT / "examples" / "speech" / "sense_and_sensibility.wav")) as file:
+    with wave.open(str(ROOT / "media" / "speech" / "sense_and_sensibility.wav")) as file:
         samples = np.frombuffer(file.readframes(file.getnframes()), np.int16).reshape(-1, file.getnchannels())
         rate = file.getframerate()
     heard = to_speech(torch.from_numpy(samples.T.astype(np.float32) / 32768), rate)
@@ -48,7 +48,9 @@ def speech():
 @pytest.fixture(scope="module")
 def talking(animator, astronaut, speech):
     """The head held, for both stretches: frames, and the points of the face in them."""
-    clips = [animator.film(*astronaut, audio := animator.hear(s), held(astronaut[1], len(audio))) for s in speech]
+    clips = [
+        animator.film(*astronaut, audio := animator.hear(s), held(astronaut[1], len(audio))) for s in speech
+    ]
     return [(frames, metrics.track(animator.landmarker, frames)) for frames in clips]
 
 

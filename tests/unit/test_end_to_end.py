@@ -6,12 +6,12 @@ import pytest
 import recipe
 import torch
 
-from dawn_model.checkpoint import load_networks
-from dawn_model.conditioning import condition_rows
-from dawn_model.official_checkpoint import read_official
-from dawn_model.official_files import find_official
+from dawn_model.checkpoints.checkpoint import load_networks
+from dawn_model.checkpoints.official import read_official
+from dawn_model.checkpoints.official_files import find_official
+from dawn_model.denoiser.conditioning import condition_rows
+from dawn_model.flow_autoencoder.render import render_frames, to_uint8
 from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion
-from dawn_model.render import render_frames, to_uint8
 from dawn_model.structures import FaceState, HeadMotion
 
 TOLERANCE = 2e-4

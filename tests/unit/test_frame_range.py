@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dawn_model.audio import align_waveform, samples_until
+from dawn_model.audio.waveform import align_waveform, samples_until
 from dawn_model.frame_range import FrameRange
 from dawn_model.structures import MotionLatents
 

@@ -83,13 +83,60 @@ def test_nodes_import_only_what_comfyui_and_the_model_bring():
     assert imports_beyond(NODE_FILES, allowed) == {}
 
 
-def test_the_model_imports_nothing_above_itself():
-    """Our own packages are imported relatively: by name they would be found, or not, depending on who
-    put what on sys.path. (The two tests above refuse the names.)"""
-    for path in MODEL_FILES:
-        depth = len(path.relative_to(ROOT / "dawn_model").parts)
-        levels = [node.level for node in ast.walk(tree_of(path)) if isinstance(node, ast.ImportFrom)]
-        assert all(level <= depth for level in levels), relative(path)
+FLOORS = [
+    {"nodes"},
+    {"convert"},
+    {"checkpoints"},
+    {"pipeline", "memory", "model", "motion_file", "frame_range"},
+    {"denoiser", "head_motion", "audio", "paste_back"},
+    {"face", "flow_autoencoder"},
+    {"official_keys", "diffusion", "layers"},
+    {"config", "structures", "cpu_precision"},
+]
+"""Packages and single modules of dawn_model, the highest floor first. docs/architecture.md draws them."""
+
+
+def floor_of(room: str) -> int:
+    (floor,) = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    return floor
+
+
+def room_of(module: list[str]) -> str:
+    """["dawn_model", "face", "crop"] → "face"; whatever lies in nodes/ → "nodes"."""
+    return "nodes" if module[0] == "nodes" else module[1]
+
+
+def imported_rooms(path: Path) -> Iterator[tuple[str, int]]:
+    """The rooms that a file of dawn_model or nodes imports relatively, with the line."""
+    package = list(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            modules = [node.module.split(".")] if node.module else [[alias.name] for alias in node.names]
+            for module in modules:
+                yield room_of([*base, *module]), node.lineno
+
+
+def test_no_room_imports_one_on_a_floor_above():
+    """Nor one on its own floor: what two rooms of a floor share lies below them."""
+    climbing = [
+        f"{relative(path)}:{line}: {room} imports {other}"
+        for path in [*MODEL_FILES, *NODE_FILES]
+        if path != ROOT / "dawn_model" / "__init__.py"
+        for room in [room_of(list(path.relative_to(ROOT).with_suffix("").parts))]
+        for other, line in imported_rooms(path)
+        if other != room and floor_of(other) <= floor_of(room)
+    ]
+    assert climbing == []
+
+
+def test_every_room_stands_on_a_floor_and_has_a_signpost():
+    rooms = {path.name if path.is_dir() else path.stem for path in (ROOT / "dawn_model").iterdir()}
+    rooms -= {"__init__", "__pycache__", "assets"}
+    assert {"nodes", *rooms} == set.union(*FLOORS)
+    for folder in {path.parent for path in [*MODEL_FILES, *NODE_FILES]}:
+        signpost = ast.get_docstring(tree_of(folder / "__init__.py"))
+        assert signpost, f"{relative(folder)}/__init__.py says nothing"
 
 
 FORBIDDEN_IMPORTS = {

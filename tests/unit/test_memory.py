@@ -11,12 +11,12 @@ import torch
 from live_bytes import LiveBytes
 
 from dawn_model.config import FlowAutoencoderConfig
-from dawn_model.flow_autoencoder import FlowAutoencoder
+from dawn_model.diffusion.noise import FrameNoise
+from dawn_model.diffusion.sampler import latent_noise
+from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder
+from dawn_model.layers.slices import Slices
 from dawn_model.memory import WORKSPACE, Need, choose_plan, rendering_need, sampling_need
-from dawn_model.noise import FrameNoise
 from dawn_model.pipeline import SamplingOptions, sample_motion
-from dawn_model.sampler import latent_noise
-from dawn_model.slices import Slices
 
 CPU = torch.device("cpu")
 NEED = Need(frames=100, fixed=1000, clip=5000, slice=100, widest=25, least=150, preferred=16)

@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dawn_model.audio import samples_until
+from dawn_model.audio.waveform import samples_until
 from dawn_model.motion_file import MotionFile, read_motion, write_motion
 from dawn_model.structures import MotionLatents
 

@@ -10,19 +10,19 @@ import torch
 numba = pytest.importorskip("numba", reason="training/requirements.txt is not installed")
 soundfile = pytest.importorskip("soundfile", reason="training/requirements.txt is not installed")
 
-from dawn_model.checkpoint import load_networks, read_checkpoint  # noqa: E402
-from dawn_model.compact_denoiser import still_grid  # noqa: E402
+from dawn_model.checkpoints.checkpoint import load_networks, read_checkpoint  # noqa: E402
 from dawn_model.config import DAWN_NANO  # noqa: E402
-from dawn_model.warping import resize, warp  # noqa: E402
-from training import metrics  # noqa: E402
-from training.dataset import ClipStore  # noqa: E402
-from training.export import export  # noqa: E402
-from training.head import Person  # noqa: E402
-from training.initial import new_networks  # noqa: E402
-from training.progress import Progress  # noqa: E402
-from training.renderer import View, draw, flow_between, rotation, shrink  # noqa: E402
-from training.scenario import Utterances, random_scenario  # noqa: E402
-from training.visemes import UNITS, mouth_curves  # noqa: E402
+from dawn_model.denoiser.compact import still_grid  # noqa: E402
+from dawn_model.flow_autoencoder.warping import resize, warp  # noqa: E402
+from training.clips.dataset import ClipStore  # noqa: E402
+from training.clips.scenario import Utterances, random_scenario  # noqa: E402
+from training.evaluation import metrics  # noqa: E402
+from training.people.head import Person  # noqa: E402
+from training.people.renderer import View, draw, flow_between, rotation, shrink  # noqa: E402
+from training.speech.visemes import UNITS, mouth_curves  # noqa: E402
+from training.stages.export import export  # noqa: E402
+from training.stages.initial import new_networks  # noqa: E402
+from training.stages.progress import Progress  # noqa: E402
 
 
 def dome():
@@ -78,7 +78,9 @@ def test_another_surface_close_behind_counts_as_hidden():
     drawing = draw(mesh, person, {}, rotation(0, 0, 0), View(), 128)
     right = person.vertices[person.triangles].mean(1)[:, 0] > 0
     opened = dataclasses.replace(person, surfaces=right.astype(int))
-    covered = dataclasses.replace(drawing, seen=np.where(drawing.seen >= 0, 0, -1))  # all of the first triangle
+    covered = dataclasses.replace(
+        drawing, seen=np.where(drawing.seen >= 0, 0, -1)
+    )  # all of the first triangle
     _, visible = flow_between(opened, covered, drawing, 32)
     assert visible[16, 10] > 0.9 and visible[16, 22] < 0.1
 

@@ -1,0 +1,135 @@
+"""Sound on its way to speech features and back: one 16 kHz channel in, one feature row per video frame out.
+
+Everything here is arithmetic; the speech encoder itself is in hubert.py (specification section 7).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..structures import FPS
+
+SPEECH_RATE = 16000
+"""Samples a second that the speech encoder hears."""
+
+HIDDEN_STRIDE = 320
+"""Samples from one hidden frame of the encoder to the next: 50 a second."""
+
+RECEPTIVE_FIELD = 400
+"""Samples that one hidden frame is made from."""
+
+CLIP_HIDDEN_FRAMES = 1000
+"""The encoder hears 20 seconds at a time."""
+
+
+def frame_count(samples: int, rate: int) -> int:
+    """Whole video frames in a sound of `samples` at `rate` Hz, and one frame for anything shorter.
+
+    Exact integer arithmetic: upstream's floating point loses a frame at some exact lengths
+    (29, 57, 58, … frames). Never further than one frame from the duration.
+
+    Raises ValueError for a sound without samples or without a rate.
+    """
+    if samples <= 0:
+        raise ValueError("the audio is empty: it has no samples")
+    if rate <= 0:
+        raise ValueError(f"the audio has a sample rate of {rate} Hz")
+    return max(1, samples * FPS // rate)
+
+
+def to_speech(waveform: Tensor, rate: int) -> Tensor:
+    """Any sound [C, T] → one channel at 16 kHz, [T'], float32.
+
+    Channels are averaged (upstream hears the left one alone). A sound shorter than one
+    video frame (40 ms) is followed by silence up to that length, because the encoder needs
+    400 samples for its first hidden frame.
+
+    Raises ValueError for an empty sound, a wrong shape, or values that are not finite.
+    """
+    if waveform.ndim != 2:
+        raise ValueError(f"expected a waveform [channels, samples], got shape {list(waveform.shape)}")
+    if waveform.numel() == 0:
+        raise ValueError("the audio is empty: it has no samples")
+    mono = waveform.float().mean(dim=0)
+    if not mono.isfinite().all():
+        broken = int((~waveform.isfinite()).sum())
+        raise ValueError(f"the audio holds {broken} samples that are not numbers (NaN or infinite)")
+    speech = resample(mono, rate, SPEECH_RATE)
+    return F.pad(speech, (0, max(0, SPEECH_RATE // FPS - speech.shape[0])))
+
+
+def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:
+    """Change the sample rate of a signal [T] with a band-limited filter (SoX resampler, high quality).
+
+    Raises ValueError for a rate that is not positive.
+    """
+    if rate <= 0:
+        raise ValueError(f"the audio has a sample rate of {rate} Hz")
+    if rate == target_rate:
+        return signal
+    import librosa  # takes over a second to import
+
+    resampled = librosa.resample(
+        signal.cpu().numpy(), orig_sr=rate, target_sr=target_rate, res_type="soxr_hq", scale=False
+    )
+    return torch.from_numpy(resampled).to(signal)
+
+
+def normalise(signal: Tensor) -> Tensor:
+    """Zero mean and unit variance over the whole signal, as the encoder was trained; silence stays silent."""
+    variance, mean = torch.var_mean(signal, correction=0)
+    return (signal - mean) / torch.sqrt(variance + 1e-7)
+
+
+def hidden_frame_count(samples: int) -> int:
+    """Hidden frames that the encoder makes of one clip of 16 kHz samples."""
+    return max(0, (samples - RECEPTIVE_FIELD) // HIDDEN_STRIDE + 1)
+
+
+def split_clips(samples: int) -> list[tuple[int, int]]:
+    """Where to cut a 16 kHz signal for the encoder: (start, stop) of clips of 20 seconds.
+
+    Clips overlap by the 80 samples that complete the last hidden frame, so the hidden frames
+    of all clips continue each other without a gap or a repetition; no clip hears another.
+
+    Raises ValueError when the signal is too short for a single hidden frame.
+    """
+    if samples < RECEPTIVE_FIELD:
+        raise ValueError(
+            f"{samples} samples are too short for the speech encoder, which needs {RECEPTIVE_FIELD}"
+        )
+    step = CLIP_HIDDEN_FRAMES * HIDDEN_STRIDE
+    overlap = RECEPTIVE_FIELD - HIDDEN_STRIDE
+    starts = range(0, samples - RECEPTIVE_FIELD + 1, step)
+    return [(start, min(start + step + overlap, samples)) for start in starts]
+
+
+def to_video_rate(hidden: Tensor, frames: int) -> Tensor:
+    """Hidden states [T, D] → one row for each of `frames` video frames, [frames, D].
+
+    Linear interpolation from the first hidden frame to the last, both included: row k lies
+    at k·(T−1)/(frames−1). A single hidden frame is held (undefined upstream).
+    """
+    steps, gaps = hidden.shape[0] - 1, max(1, frames - 1)
+    position = torch.arange(frames) * steps  # in units of 1/gaps hidden frames, so that it is exact
+    before = (position // gaps).clamp(max=steps)
+    fraction = (position % gaps).double() / gaps
+    after = (before + 1).clamp(max=steps)
+    rows = [index.to(hidden.device) for index in (before, after)]
+    return torch.lerp(hidden[rows[0]], hidden[rows[1]], fraction.to(hidden)[:, None])
+
+
+def samples_until(frames: int, rate: int) -> int:
+    """Samples in the first `frames` video frames, rounded to the nearest where that is no whole number."""
+    return (2 * frames * rate + FPS) // (2 * FPS)
+
+
+def align_waveform(waveform: Tensor, rate: int, frames: int) -> Tensor:
+    """Cut or continue with silence a sound [..., T] so that it lasts exactly `frames` video frames.
+
+    Rate and channels stay.
+    """
+    samples = samples_until(frames, rate)
+    return F.pad(waveform[..., :samples], (0, max(0, samples - waveform.shape[-1])))

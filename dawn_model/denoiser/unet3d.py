@@ -1,0 +1,327 @@
+"""The denoiser: predicts the noise in a clip's motion latents (paper section 3.3, specification 5).
+
+What depends on the picture, the speech or the clip's length alone is computed once per clip
+by `UNet3D.prepare`; `UNet3D.forward` is what remains per sampling step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..config import DenoiserConfig
+from ..layers.attention import (
+    LinearWeights,
+    RelativeBias,
+    SpatialAttention,
+    SpatialLinearAttention,
+    TemporalAttention,
+    TemporalBand,
+    temporal_band,
+)
+from ..layers.basic import (
+    ClipGroupNorm,
+    Downsample,
+    TimeEmbedding,
+    Upsample,
+    convolve,
+    normalise_and_activate,
+)
+from ..layers.slices import WHOLE, Slices
+from .guidance_attention import GuidanceAttention, Guides
+
+LATENT_CHANNELS = 3
+"""Sampling grid x, grid y, occlusion."""
+
+
+class ConditionedBlock(nn.Module):
+    """Residual block steered by time, audio, head pose and blink (specification 5.4)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        config: DenoiserConfig,
+        operations: ModuleType = nn,
+        dtype=None,
+        device=None,
+    ):
+        super().__init__()
+        kwargs = {"dtype": dtype, "device": device}
+        self.widths = (config.audio_dim, config.pose_dim, config.blink_dim)
+        self.widest = in_channels + out_channels
+        context_dim = 2 * out_channels
+        self.time = operations.Linear(4 * config.base_width, 2 * out_channels, **kwargs)
+        self.audio = operations.Linear(config.audio_dim, context_dim, **kwargs)
+        self.pose = operations.Linear(config.pose_dim, context_dim, **kwargs)
+        self.blink = operations.Linear(config.blink_dim, context_dim, **kwargs)
+        self.guidance = GuidanceAttention(
+            in_channels,
+            out_channels,
+            context_dim,
+            config.cross_heads,
+            config.cross_head_dim,
+            operations,
+            **kwargs,
+        )
+        self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1, **kwargs)
+        self.norm1 = ClipGroupNorm(config.groups, out_channels, **kwargs)
+        self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1, **kwargs)
+        self.norm2 = ClipGroupNorm(config.groups, out_channels, **kwargs)
+        self.residual = (
+            operations.Linear(in_channels, out_channels, **kwargs)
+            if in_channels != out_channels
+            else nn.Identity()
+        )
+
+    def prepare(self, condition: Tensor) -> Guides:
+        """condition [N, audio + pose + blink] → what the cross-attentions need of it."""
+        audio, pose, blink = F.silu(condition).split(self.widths, dim=-1)
+        return self.guidance.prepare(self.audio(audio), self.pose(pose), self.blink(blink))
+
+    def forward(self, parts: tuple[Tensor, ...], time: Tensor, guides: Guides, slices: Slices) -> Tensor:
+        """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width] → [N, H, W, C_out]."""
+        clips, over = time.shape[0], {"device": time.device, "width": self.widest}
+        scale, shift = self.time(F.silu(time)).chunk(2, dim=-1)
+
+        before = self.norm1.statistics(clips)
+        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
+        first = self.norm1.affine(before, h.dtype, scale, shift)
+
+        def steer(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
+            h = self.guidance(join(x), normalise_and_activate(h, first), guides.query, direction, value)
+            return after.add(convolve(self.conv2, h))
+
+        after = self.norm2.statistics(clips)
+        # On small maps the values that the guide mixes outweigh the pixels.
+        over["width"] = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
+        h = slices.frames(steer, h, guides.direction, guides.value, *parts, **over, out=h)
+        second = self.norm2.affine(after, h.dtype)
+
+        def finish(h: Tensor, *x: Tensor) -> Tensor:
+            return normalise_and_activate(h, second) + self.residual(join(x))
+
+        return slices.frames(finish, h, *parts, **over, out=h)
+
+
+def join(parts: tuple[Tensor, ...]) -> Tensor:
+    """Concatenate on channels. Skips are joined slice by slice, never as a whole."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+
+class OutputHead(nn.Module):
+    """Unconditioned residual block and a projection (specification 5.2, rows 14 and 15)."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        out_channels: int,
+        groups: int,
+        operations: ModuleType = nn,
+        dtype=None,
+        device=None,
+    ):
+        super().__init__()
+        kwargs = {"dtype": dtype, "device": device}
+        self.widest = in_channels + width
+        self.conv1 = operations.Conv2d(in_channels, width, 3, padding=1, **kwargs)
+        self.norm1 = ClipGroupNorm(groups, width, **kwargs)
+        self.conv2 = operations.Conv2d(width, width, 3, padding=1, **kwargs)
+        self.norm2 = ClipGroupNorm(groups, width, **kwargs)
+        self.residual = operations.Linear(in_channels, width, **kwargs)
+        self.output = operations.Linear(width, out_channels, **kwargs)
+
+    def forward(self, parts: tuple[Tensor, ...], clips: int, device: torch.device, slices: Slices) -> Tensor:
+        """parts: [N, H, W, …] whose channels together are C_in → [N, H, W, out_channels]."""
+        over = {"device": device, "width": self.widest}
+        before, after = self.norm1.statistics(clips), self.norm2.statistics(clips)
+        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
+        first = self.norm1.affine(before, h.dtype)
+
+        def middle(h: Tensor) -> Tensor:
+            return after.add(convolve(self.conv2, normalise_and_activate(h, first)))
+
+        h = slices.frames(middle, h, **over, out=h)
+        second = self.norm2.affine(after, h.dtype)
+
+        def finish(h: Tensor, *x: Tensor) -> Tensor:
+            return self.output(normalise_and_activate(h, second) + self.residual(join(x)))
+
+        return slices.frames(finish, h, *parts, **over)
+
+
+class Level(nn.Module):
+    """Two conditioned blocks, attention over space and over time, and a change of size."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        resample: type[nn.Module] | None,
+        config: DenoiserConfig,
+        operations: ModuleType = nn,
+        dtype=None,
+        device=None,
+    ):
+        super().__init__()
+        kwargs = {"dtype": dtype, "device": device}
+        attention = (out_channels, config.heads, config.head_dim, operations)
+        self.block1 = ConditionedBlock(in_channels, out_channels, config, operations, **kwargs)
+        self.block2 = ConditionedBlock(out_channels, out_channels, config, operations, **kwargs)
+        self.spatial = SpatialLinearAttention(*attention, **kwargs)
+        self.temporal = TemporalAttention(*attention, **kwargs)
+        self.resample = resample(out_channels, operations, **kwargs) if resample else None
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """What the denoiser needs of a clip besides the noisy latents and the timestep.
+
+    source [B or N, h, w, width]: the first convolution's share of the picture
+    guides: one per conditioned block, in the order of execution
+    linear: one per level, in the order of execution
+    """
+
+    source: Tensor
+    band: TemporalBand
+    guides: tuple[Guides, ...]
+    linear: tuple[LinearWeights, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.band.rotary.shape[0]
+
+
+class UNet3D(nn.Module):
+    """Noise prediction for all frames of a clip at once."""
+
+    def __init__(self, config: DenoiserConfig, operations: ModuleType = nn, dtype=None, device=None):
+        super().__init__()
+        self.config = config
+        kwargs = {"dtype": dtype, "device": device}
+        width = config.base_width
+        widths = [width * multiplier for multiplier in config.multipliers]
+        ins, last = [width, *widths[:-1]], len(widths) - 1
+        attention = (config.heads, config.head_dim, operations)
+
+        self.temporal_bias = RelativeBias(
+            config.bias_buckets, config.bias_max_distance, config.heads, **kwargs
+        )
+        self.time = TimeEmbedding(width, operations, **kwargs)
+        self.input = operations.Conv2d(LATENT_CHANNELS, width, 7, padding=3, bias=False, **kwargs)
+        self.source = operations.Conv2d(
+            config.feature_channels + config.box_channels, width, 7, padding=3, **kwargs
+        )
+        self.input_temporal = TemporalAttention(width, *attention, **kwargs)
+        self.downs = nn.ModuleList(
+            Level(ins[i], widths[i], Downsample if i < last else None, config, operations, **kwargs)
+            for i in range(len(widths))
+        )
+        self.mid_block1 = ConditionedBlock(widths[-1], widths[-1], config, operations, **kwargs)
+        self.mid_spatial = SpatialAttention(widths[-1], *attention, **kwargs)
+        self.mid_temporal = TemporalAttention(widths[-1], *attention, **kwargs)
+        self.mid_block2 = ConditionedBlock(widths[-1], widths[-1], config, operations, **kwargs)
+        self.ups = nn.ModuleList(
+            Level(2 * widths[i], ins[i], Upsample if i > 0 else None, config, operations, **kwargs)
+            for i in reversed(range(len(widths)))
+        )
+        self.flow_head = OutputHead(2 * width, width, 2, config.groups, operations, **kwargs)
+        self.occlusion_head = OutputHead(2 * width, width, 1, config.groups, operations, **kwargs)
+
+    def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> PreparedClip:
+        """Compute once what stays the same over all sampling steps.
+
+        source     [B, features + box, h, w]: picture features and box code; with a frame
+                   axis, [B, features + box, F, h, w], each frame has its own
+        condition  [B, F, audio + pose + blink]
+        window     ± frames of temporal attention, the configuration's unless given
+
+        Raises ValueError when a size does not fit the configuration.
+        """
+        config = self.config
+        _, frames, width = condition.shape
+        window = config.window if window is None else window
+        height, columns = source.shape[-2:]
+        if width != config.condition_dim:
+            raise ValueError(
+                f"condition rows have {width} numbers, this denoiser takes {config.condition_dim}"
+            )
+        if height % config.size_multiple or columns % config.size_multiple:
+            raise ValueError(
+                f"motion latents of {height}×{columns}: height and width must be multiples of {config.size_multiple}"
+            )
+        if source.ndim == 5:
+            source = rearrange(source, "b c f h w -> (b f) c h w")
+        condition = rearrange(condition, "b f c -> (b f) c")
+        blocks = [block for level in self.downs for block in (level.block1, level.block2)]
+        blocks += [self.mid_block1, self.mid_block2]
+        blocks += [block for level in self.ups for block in (level.block1, level.block2)]
+        return PreparedClip(
+            source=self.source(source).permute(0, 2, 3, 1),
+            band=temporal_band(
+                self.temporal_bias, frames, window, config.head_dim, source.device, source.dtype
+            ),
+            guides=tuple(block.prepare(condition) for block in blocks),
+            linear=tuple(level.spatial.prepare(source) for level in (*self.downs, *self.ups)),
+        )
+
+    def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip, slices: Slices = WHOLE) -> Tensor:
+        """Predict the noise. x [B, 3, F, h, w], timestep [B] → [B, 3, F, h, w].
+
+        `slices` changes memory and speed, not the result; several clips at once are not sliced.
+        """
+        clips, _, frames, _, _ = x.shape
+        slices = slices if clips == 1 else WHOLE
+        band, guides, linear, device = clip.band, iter(clip.guides), iter(clip.linear), x.device
+        time = self.time(timestep, x.dtype)
+
+        def each_frame(layer, x: Tensor, width: int, out: Tensor | None = None) -> Tensor:
+            return slices.frames(layer, x, device=device, width=width, out=out)
+
+        x = each_frame(self._enter(clip), rearrange(x, "b c f h w -> (b f) h w c"), self.config.base_width)
+        first = x
+        x = self.input_temporal(x, band, slices)
+
+        skips = []
+        for level in self.downs:
+            x = level.block1((x,), time, next(guides), slices)
+            x = level.block2((x,), time, next(guides), slices)
+            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
+            x = level.temporal(x, band, slices, out=x)
+            skips.append(x)
+            if level.resample:
+                x = each_frame(level.resample, x, x.shape[-1])
+
+        x = self.mid_block1((x,), time, next(guides), slices)
+        x = each_frame(self.mid_spatial, x, self.mid_spatial.width, out=x)
+        x = self.mid_temporal(x, band, slices, out=x)
+        x = self.mid_block2((x,), time, next(guides), slices)
+
+        for level in self.ups:
+            x = level.block1((x, skips.pop()), time, next(guides), slices)
+            x = level.block2((x,), time, next(guides), slices)
+            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
+            x = level.temporal(x, band, slices, out=x)
+            if level.resample:
+                x = each_frame(level.resample, x, 4 * x.shape[-1])
+
+        flow = self.flow_head((x, first), clips, device, slices)
+        occlusion = self.occlusion_head((x, first), clips, device, slices)
+        x = torch.cat([flow, occlusion], dim=-1).to(device)
+        return rearrange(x, "(b f) h w c -> b c f h w", f=frames)
+
+    def _enter(self, clip: PreparedClip):
+        """The first convolution of noisy latents, its constant share added."""
+
+        def enter(x: Tensor) -> Tensor:
+            source = clip.source.repeat_interleave(x.shape[0] // clip.source.shape[0], dim=0)
+            return convolve(self.input, x) + source
+
+        return enter

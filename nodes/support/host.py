@@ -1,0 +1,205 @@
+"""The one place that knows ComfyUI's devices, memory management and differences between versions."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management as mm
+import comfy.model_patcher
+import comfy.ops
+import comfy.utils
+import folder_paths
+import torch
+from torch import Tensor, nn
+
+from ...dawn_model.cpu_precision import bf16_is_faster
+from ...dawn_model.memory import Need, Plan, choose_plan
+
+log = logging.getLogger(__name__)
+
+OPERATIONS = comfy.ops.manual_cast
+"""Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+DTYPE_CHOICES = ["auto", *DTYPES]
+
+
+def choose_dtype(choice: str, device: torch.device) -> torch.dtype:
+    """The dtype for a widget's value; auto takes half precision where the device is faster at it.
+
+    How far that is from fp32 is measured by benchmarks/precision.py.
+
+    Raises ValueError for a value that is no choice, or one that the device can not compute in.
+    """
+    if choice == "auto":
+        if mm.is_device_cpu(device):  # ComfyUI rules out half precision there, whatever the CPU can do
+            return torch.bfloat16 if bf16_is_faster() else torch.float32
+        if mm.should_use_fp16(device):
+            return torch.float16
+        return torch.bfloat16 if mm.should_use_bf16(device) else torch.float32
+    if choice not in DTYPES:
+        raise ValueError(f"dtype is {choice!r}; choose one of {', '.join(DTYPE_CHOICES)}")
+    supported = choice != "fp16" if mm.is_device_cpu(device) else mm.supports_dtype(device, DTYPES[choice])
+    if not supported:
+        raise ValueError(f"dtype {choice} is not supported on {device}; choose auto")
+    return DTYPES[choice]
+
+
+def patcher_for(module: nn.Module, load_device: torch.device, offload_device: torch.device):
+    """A module under the host's memory management."""
+    # Newer versions page weights through CoreModelPatcher; 0.3.75 has only ModelPatcher.
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    return patcher_class(module, load_device=load_device, offload_device=offload_device)
+
+
+def adopt(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype):
+    """Load weights into a module built with OPERATIONS and hand it to the host, to be run on its
+    main device. Returns the patcher."""
+    patcher = patcher_for(module, mm.get_torch_device(), mm.unet_offload_device())
+    archive = getattr(mm, "archive_model_dtypes", None)
+    if archive:
+        archive(module)
+    is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    state = {
+        key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
+    }
+    module.load_state_dict(state, strict=True, assign=is_dynamic)
+    module.eval().requires_grad_(False)
+    return patcher
+
+
+def load(patchers: list[Any], memory: float) -> torch.device:
+    """Bring models to their device with room for `memory` bytes of activations; returns the device."""
+    mm.load_models_gpu(patchers, memory_required=memory)
+    return patchers[0].load_device
+
+
+def stored_file(name: str) -> Path | None:
+    """A file of the input or output folder by core's way of naming, "name [output]"; None when none is there."""
+    relative, root = folder_paths.annotated_filepath(name)  # what core makes of it differs between versions
+    path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
+    roots = folder_paths.get_input_directory(), folder_paths.get_output_directory()
+    inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
+    return path if inside and path.is_file() else None
+
+
+def result_device() -> torch.device:
+    """Where finished frames belong: the CPU, unless the user asked for the GPU."""
+    return mm.intermediate_device()
+
+
+def empty_images(frames: int, height: int, width: int, advice: str) -> Tensor:
+    """Room for an IMAGE [F, H, W, 3], in half precision where the user asked ComfyUI for that.
+
+    Raises ValueError, before the system runs out of memory and ends ComfyUI; `advice` is the input that helps.
+    """
+    dtype = getattr(mm, "intermediate_dtype", lambda: torch.float32)()  # not in 0.3.75
+    device = result_device()
+    needed = frames * height * width * 3 * dtype.itemsize
+    free = mm.get_free_memory(device)
+    if needed > free:
+        raise ValueError(
+            f"{advice}: {frames} frames of {width}×{height} take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB "
+            f"are free. Choose {int(max(height, width) * math.sqrt(0.8 * free / needed))} or less, or make the "
+            "clip in parts with first_frame and last_frame of DAWN Render Frames"
+        )
+    return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
+
+
+def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tuple[torch.device, Plan]:
+    """Bring models to their device and plan how a stage is sliced there; says in the log what was chosen.
+
+    requested: frames at once as the user wants them, 0 to choose; what: the node's name, for log and errors
+
+    Raises ValueError with the numbers, before anything is computed, when the stage can not fit.
+    """
+    device = patchers[0].load_device
+    shared = mm.is_device_cpu(device) or mm.is_device_mps(device)  # the device computes in host memory
+    host_free = None if shared else mm.get_free_memory(torch.device("cpu"))
+    if shared:
+        attainable = mm.get_free_memory(device)
+    else:
+        weights = sum(patcher.model_size() for patcher in patchers)
+        attainable = mm.get_total_memory(device) - weights - mm.extra_reserved_memory()
+    try:
+        load(patchers, choose_plan(need, attainable, requested, host_free).bytes)
+        plan = choose_plan(need, mm.get_free_memory(device), requested, host_free)
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
+    log.info("%s: %s", what, plan)
+    return device, plan
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Of the device, or of the CPU, for which torch has no exception of its own."""
+    return isinstance(error, mm.OOM_EXCEPTION) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+class Persistent:
+    """Calls a function by a plan; whenever memory runs out, again by a smaller one, which then stays."""
+
+    def __init__(self, plan: Plan, what: str):
+        self.plan = plan
+        self._what = what
+
+    def __call__(self, run: Callable[[Plan], Any]) -> Any:
+        while True:
+            try:
+                return run(self.plan)
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+                smaller = self.plan.smaller()
+                if smaller is None:
+                    raise
+            # Outside the except block, so that the exception no longer holds the failed tensors.
+            self.plan = smaller
+            log.warning("%s: out of memory, continuing with %d frames at a time", self._what, smaller.frames)
+            gc.collect()
+            mm.soft_empty_cache()
+
+
+class Progress:
+    """A node's progress bar. Updating it is also how ComfyUI cancels the node."""
+
+    def __init__(self, total: int):
+        self._total = total
+        self._bar = comfy.utils.ProgressBar(total)
+
+    def update(self, done: int, preview: Tensor | None = None) -> None:
+        """preview: RGB [3, H, W] in 0..1 to show on the node."""
+        mm.throw_exception_if_processing_interrupted()
+        image = None
+        if preview is not None:
+            image = ("JPEG", _to_pil(preview), 512)
+        self._bar.update_absolute(done, self._total, image)
+
+
+def _to_pil(picture: Tensor):
+    from PIL import Image
+
+    pixels = (picture.float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
+    return Image.fromarray(pixels)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """A flat file of named tensors, pickled or safetensors, by ComfyUI's own safe loader.
+
+    Raises ValueError that names the file when it is damaged or holds something else.
+    """
+    try:
+        state = comfy.utils.load_torch_file(str(path), safe_load=True)
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"{path.name} can not be read: it is damaged, incomplete or not a model file. "
+            f"Download it again. ({reason})"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError(f"{path.name} holds something other than named tensors")
+    return state

@@ -1,0 +1,4 @@
+"""Rendered people: a parametric head, random persons, a small renderer.
+
+Start with `head.py`.
+"""

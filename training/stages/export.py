@@ -1,0 +1,75 @@
+"""Stage 7: the trained networks → one file in half precision that the plugin loads.
+
+python -m training.stages.export                       # writes dawn_model/assets/dawn_nano.safetensors
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from dawn_model.checkpoints.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
+from dawn_model.config import DAWN_NANO, DawnConfig
+
+from ..paths import MODEL
+from . import train_hearing, train_motion, train_picture, train_pose_blink
+
+MOST_BYTES = 12 * 10**6
+_NETWORK_OF = {"motion": "motion.0"}
+"""Names that cannot be names of PyTorch modules because of their dot."""
+
+
+def averaged(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """Network name → half-precision state dict, of a checkpoint of `progress.py`."""
+    networks: dict[str, dict[str, torch.Tensor]] = {}
+    for key, value in torch.load(path, map_location="cpu", weights_only=True)["average"].items():
+        network, _, name = key.partition(".")
+        networks.setdefault(_NETWORK_OF.get(network, network), {})[name] = value.half()
+    return networks
+
+
+def export(checkpoints: list[Path], out: Path, config: DawnConfig = DAWN_NANO, note: str = "") -> int:
+    """Write the model and read it back. Returns its size in bytes.
+
+    Raises ValueError when it is too large, and CheckpointError when a network is missing.
+    """
+    tensors: dict[str, dict[str, torch.Tensor]] = {}
+    for path in checkpoints:
+        tensors |= averaged(path)
+    provenance = {
+        "licence": "Apache-2.0",
+        "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0) with speech of flite and espeak-ng. "
+        "No photograph and no recording of a person.",
+        "method": "training/README.md",
+        "note": note,
+    }
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_checkpoint(Checkpoint(config, tensors), out, provenance)
+    read_checkpoint(out)
+    size = out.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(f"{out} has {size} bytes, at most {MOST_BYTES} are wanted")
+    return size
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--picture", type=Path, default=train_picture.CHECKPOINT)
+    parser.add_argument("--motion", type=Path, default=train_motion.CHECKPOINT)
+    parser.add_argument(
+        "--hearing", type=Path, default=train_hearing.CHECKPOINT, help="its encoder replaces motion's"
+    )
+    parser.add_argument("--pose-blink", type=Path, default=train_pose_blink.CHECKPOINT)
+    parser.add_argument("--out", type=Path, default=MODEL)
+    parser.add_argument("--note", default="")
+    options = parser.parse_args()
+    size = export(
+        [options.picture, options.motion, options.hearing, options.pose_blink], options.out, note=options.note
+    )
+    print(f"{options.out}: {size / 10**6:.2f} MB")
+
+
+if __name__ == "__main__":
+    main()
