@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import recipe
 import torch
+from golden_clip import STEPS, make_clip
 
 from dawn_model.checkpoints.checkpoint import load_networks
 from dawn_model.checkpoints.official import read_official
 from dawn_model.checkpoints.official_files import find_official
-from dawn_model.denoiser.conditioning import condition_rows
-from dawn_model.flow_autoencoder.render import render_frames, to_uint8
-from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion
-from dawn_model.structures import FaceState, HeadMotion
+from dawn_model.flow_autoencoder.render import to_uint8
 
 TOLERANCE = 2e-4
 
@@ -35,37 +33,12 @@ def networks(downloads):
     return networks
 
 
-@pytest.fixture(scope="module", params=[(128, 4), (256, 3)], ids=["128", "256"])
+@pytest.fixture(scope="module", params=STEPS)
 def clip(request, golden, networks):
     """(reference, latents, frames) of one resolution, from the golden inputs."""
-    size, steps = request.param
-    reference = golden(f"e2e{size}")
+    reference = golden(f"e2e{request.param}")
     with torch.inference_mode():
-        return reference, *make_clip(networks, reference, f"input.e2e{size}", steps)
-
-
-def make_clip(networks, reference, noise_key, steps):
-    left, right, x_min, x_max, y_min, y_max, height, width = reference["in.init_eye_bbox"][0].tolist()
-    face = FaceState(
-        pose=reference["in.init_pose"][0, :6],
-        blink=torch.tensor([left, right]),
-        box=torch.tensor([x_min, y_min, x_max, y_max]),
-        height=int(height),
-        width=int(width),
-    )
-    motion = HeadMotion(reference["in.dri_pose"], reference["in.dri_blink"])
-    condition = condition_rows(reference["in.hubert"], motion, face)
-    picture = reference["in.source_u8"][None].float() / 255
-    side = picture.shape[-1] // 4
-
-    def noise(draw: int) -> torch.Tensor:
-        name = "xT" if draw == 0 else f"noise.{draw - 1}"
-        return recipe.normal(f"{noise_key}.{name}", 1, 3, len(condition), side, side)
-
-    features = networks["autoencoder"].encode(picture)
-    source = denoiser_source(features, face, networks["box_encoder"])
-    latents = sample_motion(networks["denoiser"], source, condition, noise, SamplingOptions(steps))
-    return latents, render_frames(networks["autoencoder"], features, latents)
+        return reference, *make_clip(networks, reference, request.param)
 
 
 def test_sampled_flow_and_occlusion(clip):
