@@ -23,8 +23,8 @@ class DawnBlendPoseBlink(io.ComfyNode):
             inputs=[
                 DawnPose.Input("pose_a"),
                 DawnPose.Input("pose_b"),
-                _weight("pose_weight", "the head comes"),
-                _weight("blink_weight", "the eyes come"),
+                _weight("pose_weight", "the motion of the head"),
+                _weight("blink_weight", "the blinks"),
             ],
             outputs=[DawnPose.Output(display_name="pose")],
         )
@@ -43,7 +43,5 @@ def _weight(name: str, what: str) -> io.Input:
         min=0.0,
         max=1.0,
         step=0.05,
-        tooltip=f"Where {what} come from: 0 all from pose_a, 1 all from pose_b.".replace(
-            "head come", "head comes"
-        ),
+        tooltip=f"Where to take {what} from: 0 is all from pose_a, 1 is all from pose_b.",
     )

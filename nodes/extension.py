@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from .blend_pose_blink import DawnBlendPoseBlink
 from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
+from .example import DawnExample
 from .generate_pose_blink import DawnGeneratePoseBlink
 from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
@@ -46,4 +47,5 @@ class DawnExtension(ComfyExtension):
             DawnLoadMotion,
             DawnPasteBack,
             DawnTalkingHead,
+            DawnExample,
         ]

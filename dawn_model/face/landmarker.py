@@ -194,11 +194,12 @@ def choose_face(faces: list[Face], height: int, width: int, order: str = "size",
     if not faces:
         raise ValueError(
             f"No face found in the picture ({width}×{height}). Use a larger or clearer frontal face, "
-            "or lower the detection threshold."
+            "or lower `threshold` of DAWN Prepare Portrait."
         )
     if not 0 <= index < len(faces):
+        choice = "Choose 0" if len(faces) == 1 else f"Choose 0 to {len(faces) - 1}"
         raise ValueError(
             f"Face {index} was asked for, but only {len(faces)} found in the picture ({width}×{height}). "
-            f"Choose 0 to {len(faces) - 1}, or lower the detection threshold."
+            f"{choice}, or lower `threshold` of DAWN Prepare Portrait."
         )
     return order_faces(faces, order)[index]

@@ -106,7 +106,7 @@ def film_head_motion(
     if not seen:
         raise ValueError(
             f"no face found in any of the {len(states)} frames. Use a video in which a face is seen from the "
-            "front and fills a good part of the picture, or lower the detection threshold"
+            "front and fills a good part of the picture, or lower `threshold`"
         )
     start = times[0]
     seen_times = torch.tensor([times[index] - start for index in seen], dtype=torch.float64)

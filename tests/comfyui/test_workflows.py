@@ -130,6 +130,7 @@ def test_both_formats_say_the_same(object_info, path):
         (entry,) = [entry for entry in nodes[node]["inputs"] if entry["type"] == kind]
         return source(entry["link"])
 
+    api = with_example_node(api)
     used = {str(name): node for name, node in nodes.items() if node["mode"] != BYPASSED}
     assert {name: node["type"] for name, node in used.items()} == {
         name: node["class_type"] for name, node in api.items()
@@ -146,6 +147,55 @@ def test_both_formats_say_the_same(object_info, path):
         else:  # behind the settings stand buttons and, with wires, values that are not used
             values = node.get("widgets_values") or []
             assert values[: len(settings)] == list(settings.values()), place
+
+
+EXAMPLE_OUTPUTS = {"LoadImage": 0, "LoadAudio": 1, "LoadVideo": 2}
+
+
+def with_example_node(api: dict[str, Any]) -> dict[str, Any]:
+    """The API files load the user's files from ComfyUI's input folder; in the browser DAWN Example, which needs
+    no file there, stands for all that load."""
+    loaders = {name: node for name, node in api.items() if node["class_type"] in EXAMPLE_OUTPUTS}
+    first = min(loaders, key=int)
+    settings = {
+        {"image": "portrait", "audio": "speech", "file": "video"}[key]: value
+        for node in loaders.values()
+        for key, value in node["inputs"].items()
+    }
+
+    def rewired(value: Any) -> Any:
+        if isinstance(value, list) and value[0] in loaders:
+            return [first, EXAMPLE_OUTPUTS[loaders[value[0]]["class_type"]]]
+        return value
+
+    return {first: {"class_type": "DawnExample", "inputs": settings}} | {
+        name: {**node, "inputs": {key: rewired(value) for key, value in node["inputs"].items()}}
+        for name, node in api.items()
+        if name not in loaders
+    }
+
+
+@workflows(UI_FILES)
+def test_a_template_needs_no_file_of_the_user_and_fits_the_view(path):
+    """In a fresh install the input folder is empty, and a saved view fits only the window it was saved in."""
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    assert not {node["type"] for node in workflow["nodes"]} & set(EXAMPLE_OUTPUTS)
+    assert "ds" not in workflow["extra"]
+
+
+@pytest.fixture
+def simple_example() -> dict[str, Any]:
+    """What the browser queues for dawn_simple, on the shipped media."""
+    return with_example_node(json.loads((ROOT / "workflows" / "api" / "dawn_simple.json").read_text("utf-8")))
+
+
+def test_the_first_template_makes_a_video_without_any_file(comfy_server, simple_example):
+    for file in (PORTRAIT, SPEECH):
+        (comfy_server.base / "input" / file.name).unlink(missing_ok=True)
+    run = comfy_server.run(change(simple_example, node_of(simple_example, "DawnTalkingHead"), size=128))
+    (file,) = run.ui[node_of(simple_example, "SaveVideo")]["images"]
+    with av.open(io.BytesIO(download(comfy_server, file))) as video:
+        assert sum(1 for _ in video.decode(video.streams.video[0])) == 207
 
 
 def assert_settings(node: dict[str, Any], settings: dict[str, Any], object_info: dict[str, Any]) -> None:

@@ -244,3 +244,9 @@ def test_overlay_of_a_large_picture_is_made_smaller():
     drawn = overlay.sum(-1).nonzero()
     corners = crop.corners() * 2048 / 6000  # the outline is still where the crop is
     assert abs(drawn[:, 0].min() - corners[:, 1].min().clamp(min=0)) < 12
+
+
+def test_with_one_face_the_only_choice_is_named():
+    face = Face(torch.rand(478, 3), 0.9, 1.0)
+    with pytest.raises(ValueError, match=r"Choose 0, or lower `threshold` of DAWN Prepare Portrait"):
+        choose_face([face], 480, 640, index=2)

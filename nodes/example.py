@@ -1,0 +1,59 @@
+"""DAWN Example."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .support import media
+from .support.sockets import CATEGORY
+
+PORTRAIT, SPEECH, VIDEO = "astronaut.png", "sense_and_sensibility.wav", "head_turns.mp4"
+
+
+class DawnExample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DawnExample",
+            display_name="DAWN Example",
+            category=CATEGORY,
+            description=(
+                "A portrait, speech and a video that come with this plugin, so that the templates run at once. For "
+                "your own files put Load Image, Load Audio and Load Video in its place."
+            ),
+            inputs=[
+                io.Combo.Input(
+                    "portrait",
+                    options=media.names(media.PORTRAITS),
+                    default=PORTRAIT,
+                    tooltip="A picture that comes with this plugin. Load Image takes its place for your own picture.",
+                ),
+                io.Combo.Input(
+                    "speech",
+                    options=media.names(media.SPEECH),
+                    default=SPEECH,
+                    tooltip="A recording that comes with this plugin. Load Audio takes its place for your own voice.",
+                ),
+                io.Combo.Input(
+                    "video",
+                    options=media.names(media.VIDEOS),
+                    default=VIDEO,
+                    optional=True,
+                    tooltip="A video of a moving head, for DAWN Pose & Blink From Video. Load Video takes its place "
+                    "for your own.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="image", tooltip="The portrait."),
+                io.Audio.Output(display_name="audio", tooltip="The speech."),
+                io.Video.Output(display_name="video", tooltip="The video of a moving head."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, portrait: str, speech: str, video: str = VIDEO) -> io.NodeOutput:
+        return io.NodeOutput(
+            media.load_image(media.path_of(media.PORTRAITS, portrait, "portrait")),
+            media.load_audio(media.path_of(media.SPEECH, speech, "speech")),
+            media.load_video(media.path_of(media.VIDEOS, video, "video")),
+        )
