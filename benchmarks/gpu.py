@@ -347,7 +347,9 @@ def clip_row(
     picture = torch.rand(1, 3, 128, 128, generator=torch.Generator().manual_seed(1)).to(bench.device)
     _, _, source, condition = bench.inputs(frames, 128, dtype)
     features = autoencoder.encode(picture, dtype)
-    draw = latent_noise(FrameNoise(1, "motion"), frames, 32, 32, torch.empty(0, device=bench.device))
+    draw = latent_noise(
+        FrameNoise(1, "motion"), frames, 32, 32, torch.empty(0, device=bench.device), bench.steps
+    )
     drawing = []
 
     def noise(number: int) -> Tensor:

@@ -36,6 +36,11 @@ class SamplingOptions:
     window: int | None = None
     sampler: str = "ddim"
 
+    @property
+    def draws(self) -> int:
+        """Of noise, the starting point included: DDIM with eta draws anew for every step but the last."""
+        return self.steps if self.sampler == "ddim" and self.eta > 0 else 1
+
 
 def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder | None) -> Tensor:
     """What the denoiser sees of the portrait: its features and a code of where the face is.
@@ -82,7 +87,8 @@ def sample_motion(
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
-            now = torch.tensor([timestep], device=x.device)
+            # Filled on the device: a number sent there would make the host wait for all that is queued.
+            now = torch.full((1,), timestep, device=x.device)
             output = attempt(lambda slices: denoiser(x.to(compute), now, prepared, slices)).float()
             return predicted_noise(x, output, schedule.alpha(timestep)) if compact else output
 

@@ -151,15 +151,15 @@ class DawnSampleMotion(io.ComfyNode):
                 preview = decode_frame(autoencoder, features, x0, frames // 2, config.denoiser)
             progress.update(step, preview)
 
-        noise = latent_noise(
-            FrameNoise(seed, "motion"), frames, size, size, like=torch.zeros((), device=device)
-        )
+        options = SamplingOptions(steps, eta, guidance, window or None, sampler)
+        like = torch.zeros((), device=device)
+        noise = latent_noise(FrameNoise(seed, "motion"), frames, size, size, like, options.draws)
         latents = sample_motion(
             denoiser,
             denoiser_source(features, face, box_encoder),
             condition.to(device),
             noise,
-            SamplingOptions(steps, eta, guidance, window or None, sampler),
+            options,
             on_step,
             attempt=lambda call: persistent(lambda plan: call(plan.slices)),
         )

@@ -8,6 +8,8 @@ depend on how long the clip is.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,3 +35,26 @@ class FrameNoise:
             stream = np.random.Generator(np.random.Philox(key=key, counter=counter))
             stream.standard_normal(out=noise[frame], dtype=np.float32)
         return torch.from_numpy(noise)
+
+
+class DrawnAhead:
+    """The same noise, of which the next draw is made in a thread while the device still computes.
+
+    A long clip's draw takes the host as long as a whole step takes a large GPU. Only numbers are drawn in the
+    thread; it does not touch the device.
+    """
+
+    def __init__(self, noise: Callable[..., Tensor], draws: int):
+        """`draws`: how many will be asked for, in the order 0, 1, …; no more than these are made."""
+        self._noise, self._draws = noise, draws
+        self._thread = ThreadPoolExecutor(1, "dawn-noise")
+        self._pending: tuple[tuple[int, ...], Future[Tensor]] | None = None
+
+    def __call__(self, draw: int, *shape: int) -> Tensor:
+        wanted, pending = (draw, *shape), self._pending
+        self._pending = None
+        drawn = pending[1].result() if pending and pending[0] == wanted else self._noise(*wanted)
+        if draw + 1 < self._draws:
+            following = (draw + 1, *shape)
+            self._pending = following, self._thread.submit(self._noise, *following)
+        return drawn

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .noise import DrawnAhead
 from .schedule import Schedule, sampling_timesteps
 
 Denoise = Callable[[Tensor, int], Tensor]
@@ -47,17 +48,30 @@ def quantile(magnitudes: Tensor, q: float) -> Tensor:
         high = min(low + 1, flat.shape[1] - 1)
         ordered = torch.from_numpy(np.partition(flat.numpy(), (low, high), axis=1))
         lower, upper = ordered[:, low], ordered[:, high]
+    elif flat.is_cuda:
+        lower, upper = select_by_topk(flat.float(), low)
     else:
         lower, upper = select_by_bisection(flat.float(), low)
     return lower + (upper - lower) * (rank - low)
+
+
+def select_by_topk(flat: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The values of rank `rank` (from 0) and of the next rank (or the same, if it is the last) in [B, n]; [B] each.
+
+    Two calls instead of the 217 of `select_by_bisection`. CUDA finds the largest values by radix, in many blocks;
+    for ranks near the end they are few. Elsewhere `topk` is slow, or limited in their number.
+    """
+    largest = flat.topk(flat.shape[1] - rank, sorted=False).values
+    smallest = largest.topk(min(2, largest.shape[1]), largest=False).values
+    return smallest[:, 0], smallest[:, -1]
 
 
 def select_by_bisection(flat: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     """The values of rank `rank` (from 0) and of the next rank (or the same, if it is the last) in [B, n] float32
     values of 0 or more; [B] each.
 
-    Such floats are ordered as their bits are, so 31 counts find the value exactly. A GPU counts fast, and sorting
-    would need five times the memory.
+    Such floats are ordered as their bits are, so 31 counts find the value exactly. Any device counts fast, and
+    sorting would need five times the memory.
     """
     bits = flat.view(torch.int32)
     low = torch.zeros(len(flat), 1, dtype=torch.int32, device=flat.device)
@@ -162,11 +176,20 @@ def motion_channels(x0: Tensor) -> tuple[Tensor, Tensor]:
     return frames_first[:, :2].permute(0, 2, 3, 1), (frames_first[:, 2:] + 1) / 2
 
 
-def latent_noise(noise: Callable[..., Tensor], frames: int, height: int, width: int, like: Tensor) -> Noise:
-    """Per-frame noise as draws of shape [1, 3, F, height, width] on `like`'s device and dtype."""
+def latent_noise(
+    noise: Callable[..., Tensor], frames: int, height: int, width: int, like: Tensor, draws: int = 1
+) -> Noise:
+    """Per-frame noise as draws of shape [1, 3, F, height, width] on `like`'s device and dtype.
+
+    draws: how many the sampler will ask for; beside a device, the next one is made while it computes
+    """
+    if like.device.type != "cpu":
+        noise = DrawnAhead(noise, draws)
 
     def draw(number: int) -> Tensor:
-        per_frame = noise(number, frames, 3, height, width)
-        return torch.as_tensor(per_frame).transpose(0, 1)[None].to(like)
+        per_frame = torch.as_tensor(noise(number, frames, 3, height, width))
+        if like.is_cuda:
+            per_frame = per_frame.pin_memory()  # from there a copy does not make the host wait
+        return per_frame.to(like.device, non_blocking=True).transpose(0, 1)[None].to(like)
 
     return draw

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
+from collections import Counter
 
 import pytest
 import recipe
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from dawn_model.diffusion.noise import FrameNoise
+from dawn_model.diffusion.noise import DrawnAhead, FrameNoise
 from dawn_model.diffusion.sampler import (
     ddim_sample,
     dpmpp_2m_sample,
@@ -19,6 +22,7 @@ from dawn_model.diffusion.sampler import (
     motion_channels,
     quantile,
     select_by_bisection,
+    select_by_topk,
 )
 from dawn_model.diffusion.schedule import cosine_schedule, sampling_timesteps
 
@@ -113,14 +117,32 @@ def test_quantile_equals_torch(count):
 
 @pytest.mark.parametrize("count", [1, 2, 3, 10, 1001])
 @pytest.mark.parametrize("decimals", [0, 6])
-def test_bisection_selects_what_sorting_finds(count, decimals):
-    """GPUs take this way. With few decimals many values are equal, some of them zero."""
+@pytest.mark.parametrize("select", [select_by_bisection, select_by_topk])
+def test_devices_select_what_sorting_finds(select, count, decimals):
+    """With few decimals many values are equal, some of them zero."""
     values = recipe.normal(f"bisection.{count}", 2, count).abs().mul(3).round(decimals=decimals)
     ordered = values.sort(dim=1).values
     for rank in sorted({0, count // 3, count // 2, round(0.9 * (count - 1)), count - 1}):
-        value, following = select_by_bisection(values, rank)
+        value, following = select(values, rank)
         assert torch.equal(value, ordered[:, rank])
         assert torch.equal(following, ordered[:, min(rank + 1, count - 1)])
+
+
+def test_cuda_selects_in_few_operations():
+    with CountedOperations() as counted:
+        select_by_topk(recipe.normal("count", 1, 1000).abs(), 899)
+    assert counted.names.total() <= 8, counted.names
+    assert counted.names["aten.topk.default"] == 2
+
+
+class CountedOperations(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.names = Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.names[str(function)] += 1
+        return function(*args, **(kwargs or {}))
 
 
 def test_quantile_beyond_the_limit_of_torch():
@@ -145,6 +167,47 @@ def test_noise_ignores_clip_length_and_separates_streams():
     many = noise(0, 40, 3, 32, 32)
     assert abs(many.mean()) < 0.01
     assert abs(many.std() - 1) < 0.01
+
+
+def test_noise_drawn_ahead_is_the_same_and_no_more_than_asked_for():
+    plain, calls = FrameNoise(seed=7, stage="motion"), []
+
+    def noise(draw, *shape):
+        calls.append((draw, threading.current_thread() is threading.main_thread()))
+        return plain(draw, *shape)
+
+    ahead = DrawnAhead(noise, draws=4)
+    for draw in range(4):
+        assert torch.equal(ahead(draw, 5, 2, 4), plain(draw, 5, 2, 4))
+    assert calls == [(0, True), (1, False), (2, False), (3, False)]
+    assert torch.equal(ahead(2, 5, 2, 4), plain(2, 5, 2, 4)), "out of order, as asked"
+
+
+def test_noise_drawn_ahead_hands_its_error_on():
+    def noise(draw, *shape):
+        if draw:
+            raise MemoryError("no room")
+        return torch.zeros(shape)
+
+    ahead = DrawnAhead(noise, draws=2)
+    ahead(0, 1)
+    with pytest.raises(MemoryError, match="no room"):
+        ahead(1, 1)
+
+
+@pytest.mark.parametrize(("device", "drawn"), [("cpu", [0]), ("meta", [0, 1])])
+def test_noise_is_drawn_ahead_only_beside_a_device(device, drawn):
+    draws = []
+
+    def noise(draw, *shape):
+        draws.append(draw)
+        return torch.zeros(shape)
+
+    draw = latent_noise(noise, 2, 4, 6, torch.zeros((), device=device), draws=2)
+    assert draw(0).shape == (1, 3, 2, 4, 6)
+    if device != "cpu":
+        draw(1)
+    assert draws == drawn
 
 
 def test_noise_is_the_same_on_every_machine():
