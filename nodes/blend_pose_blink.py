@@ -6,16 +6,18 @@ from comfy_api.latest import io
 
 from ..dawn_model.head_motion.blend import blend_head_motion
 from ..dawn_model.structures import HeadMotion
-from .support.sockets import CATEGORY, DawnPose
+from .support.node import POSE, DawnNode, schema
+from .support.sockets import DawnPose
 
 
-class DawnBlendPoseBlink(io.ComfyNode):
+class DawnBlendPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnBlendPoseBlink",
             display_name="DAWN Blend Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "mix head motion"],
             description=(
                 "Mixes two head motions of the same length. Head and eyes have a weight each: take the head from "
                 "one and the blinks from the other."

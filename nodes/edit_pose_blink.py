@@ -18,8 +18,9 @@ from ..dawn_model.head_motion.frame_numbers import frame_numbers
 from ..dawn_model.head_motion.keyframes import parse_keyframes
 from ..dawn_model.structures import HeadMotion
 from .support.lists import one_call_each
+from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
-from .support.sockets import CATEGORY, DawnPortrait, DawnPose, Floats
+from .support.sockets import DawnPortrait, DawnPose, Floats
 
 ANGLES = {
     "yaw": "turns the nose to the right of the picture",
@@ -29,13 +30,14 @@ ANGLES = {
 CURVES = ("yaw_curve", "pitch_curve", "roll_curve", "blink_curve")
 
 
-class DawnEditPoseBlink(io.ComfyNode):
+class DawnEditPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnEditPoseBlink",
             display_name="DAWN Edit Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "head motion", "eye blink", "keyframes"],
             description=(
                 "Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you "
                 "see the picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll "

@@ -17,7 +17,8 @@ from ..dawn_model.structures import AudioFeatures
 from .load_model import LoadedModel
 from .support import host
 from .support.audio_encoder import hidden_states
-from .support.sockets import CATEGORY, DawnAudio, DawnModel, Speech
+from .support.node import STAGES, DawnNode, schema
+from .support.sockets import DawnAudio, DawnModel, Speech
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ HEARING_BYTES_PER_FRAME = 64 * 1024
 """What the embedded model's own encoder needs, generously."""
 
 
-class DawnEncodeAudio(io.ComfyNode):
+class DawnEncodeAudio(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnEncodeAudio",
             display_name="DAWN Encode Audio",
-            category=CATEGORY,
+            category=STAGES,
+            search_aliases=["speech features", "voice", "lip sync audio", "silence gate"],
             description=(
                 "Turns speech into features at 25 frames a second. Any sample rate and number of channels; the "
                 "whole audio is used unless you cut it here. The video will have exactly `frames` frames, and the "

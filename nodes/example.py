@@ -5,18 +5,19 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .support import media
-from .support.sockets import CATEGORY
+from .support.node import CATEGORY, DawnNode, schema
 
 PORTRAIT, SPEECH, VIDEO = "astronaut.png", "sense_and_sensibility.wav", "head_turns.mp4"
 
 
-class DawnExample(io.ComfyNode):
+class DawnExample(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnExample",
             display_name="DAWN Example",
             category=CATEGORY,
+            search_aliases=["example", "sample portrait", "sample speech", "demo"],
             description=(
                 "A portrait, speech and a video that come with this plugin, so that the templates run at once. For "
                 "your own files put Load Image, Load Audio and Load Video in its place."

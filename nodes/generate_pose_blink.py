@@ -11,19 +11,21 @@ from ..dawn_model.head_motion.generate import generate_head_motion
 from ..dawn_model.structures import AudioFeatures, HeadMotion
 from .load_model import LoadedModel
 from .support import host
-from .support.sockets import CATEGORY, DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
+from .support.node import POSE, DawnNode, schema
+from .support.sockets import DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
 
 BYTES_PER_FRAME = 32 * 1024
 """Activations of the small networks, generously."""
 
 
-class DawnGeneratePoseBlink(io.ComfyNode):
+class DawnGeneratePoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnGeneratePoseBlink",
             display_name="DAWN Generate Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "head motion", "blink", "talking"],
             description=(
                 "Lets the speech move the head and blink the eyes, starting from how the portrait holds them. "
                 "Another seed gives another performance of the same speech."

@@ -8,16 +8,17 @@ from comfy_api.latest import io
 from ..dawn_model.audio.hubert import load_hubert
 from .support import host, model_folders
 from .support.audio_encoder import DawnAudioEncoder
-from .support.sockets import CATEGORY
+from .support.node import LOADERS, DawnNode, schema
 
 
-class DawnLoadAudioEncoder(io.ComfyNode):
+class DawnLoadAudioEncoder(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnLoadAudioEncoder",
             display_name="DAWN Load Audio Encoder",
-            category=CATEGORY,
+            category=LOADERS,
+            search_aliases=["hubert", "speech encoder", "wav2vec"],
             description=(
                 "Loads HuBERT-large, the speech encoder that DAWN was trained with, from models/audio_encoders: "
                 "pytorch_model.bin or model.safetensors of facebook/hubert-large-ls960-ft. The output also fits "
@@ -39,6 +40,11 @@ class DawnLoadAudioEncoder(io.ComfyNode):
             ],
             outputs=[io.AudioEncoder.Output(display_name="audio encoder")],
         )
+
+    @classmethod
+    def validate_inputs(cls, audio_encoder: str | None = None) -> bool | str:
+        """Says where a missing file belongs; ComfyUI's own check of the list would only call it unknown."""
+        return model_folders.missing(model_folders.audio_encoder_path, audio_encoder) or True
 
     @classmethod
     def fingerprint_inputs(cls, audio_encoder: str, dtype: str) -> str:

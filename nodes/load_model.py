@@ -17,7 +17,8 @@ from ..dawn_model.checkpoints.official_files import find_official
 from ..dawn_model.config import CompactConfig, DawnConfig
 from ..dawn_model.model import build_networks
 from .support import host, model_folders
-from .support.sockets import CATEGORY, DawnModel, Speech
+from .support.node import LOADERS, DawnNode, schema
+from .support.sockets import DawnModel, Speech
 
 log = logging.getLogger(__name__)
 
@@ -56,13 +57,14 @@ class LoadedModel:
             )
 
 
-class DawnLoadModel(io.ComfyNode):
+class DawnLoadModel(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnLoadModel",
             display_name="DAWN Load Model",
-            category=CATEGORY,
+            category=LOADERS,
+            search_aliases=["load dawn", "talking head model", "lip sync model"],
             description=(
                 "Loads a DAWN model. dawn-nano is small, comes with this plugin and needs nothing else. The authors' "
                 "models are better; use one converted .safetensors file, or their own files as downloaded: "
@@ -87,6 +89,11 @@ class DawnLoadModel(io.ComfyNode):
             ],
             outputs=[DawnModel.Output(display_name="model")],
         )
+
+    @classmethod
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        """Says where a missing file belongs; ComfyUI's own check of the list would only call it unknown."""
+        return model_folders.missing(model_folders.model_path, model) or True
 
     @classmethod
     def fingerprint_inputs(cls, model: str, dtype: str) -> str:

@@ -8,16 +8,18 @@ from ..dawn_model.motion_file import read_motion
 from ..dawn_model.structures import MotionLatents
 from .load_model import LoadedModel
 from .support import host, model_folders, motion_folders
-from .support.sockets import CATEGORY, DawnModel, DawnMotion, Motion
+from .support.node import MOTION, DawnNode, schema
+from .support.sockets import DawnModel, DawnMotion, Motion
 
 
-class DawnLoadMotion(io.ComfyNode):
+class DawnLoadMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnLoadMotion",
             display_name="DAWN Load Motion",
-            category=CATEGORY,
+            category=MOTION,
+            search_aliases=["motion latents", "import motion"],
             description=(
                 "Brings back motion that DAWN Save Motion wrote, with its sound. Render it with the model that "
                 "sampled it and a portrait."

@@ -13,8 +13,9 @@ from ..dawn_model.head_motion.file import FORMATS, load_head_motion
 from ..dawn_model.head_motion.video import REFERENCES, onto_portrait
 from .support import host
 from .support.model_folders import modified
+from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
-from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ NOTHING_FOUND = "(no file found)"
 SUFFIXES = tuple(f".{format}" for format in FORMATS)
 
 
-class DawnLoadPoseBlink(io.ComfyNode):
+class DawnLoadPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnLoadPoseBlink",
             display_name="DAWN Load Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "import head motion", "csv"],
             description=(
                 "Loads head motion and blinks from a CSV table or a safetensors file. Tables may come from a "
                 "spreadsheet or another program, with any frame rate, when they have the columns that DAWN Save "

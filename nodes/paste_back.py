@@ -17,7 +17,8 @@ from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, p
 from ..dawn_model.paste_back.placement import REGIONS, WHOLE
 from ..dawn_model.structures import MotionLatents
 from .support import host
-from .support.sockets import CATEGORY, DawnMotion, DawnPortrait, Motion
+from .support.node import STAGES, DawnNode, schema
+from .support.sockets import DawnMotion, DawnPortrait, Motion
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ DEFAULTS = PasteOptions()
 RESULTS = PICTURE, SQUARE = "picture", "square"
 
 
-class DawnPasteBack(io.ComfyNode):
+class DawnPasteBack(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnPasteBack",
             display_name="DAWN Paste Back",
-            category=CATEGORY,
+            category=STAGES,
+            search_aliases=["face paste", "uncrop face", "stitch face", "blend face"],
             description=(
                 "Puts the animated square back into the whole picture, without a seam. With the motion connected, "
                 "the head keeps the sharpness of the picture while it moves. Frames may come from Render Frames or "

@@ -11,19 +11,21 @@ from ..dawn_model.head_motion.plot import SMALLEST, plot_head_motion
 from ..dawn_model.head_motion.plot_cursor import plot_with_cursor
 from ..dawn_model.structures import HeadMotion
 from .support import host
+from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
-from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
 
 BYTES_PER_PIXEL = 12
 
 
-class DawnPlotPoseBlink(io.ComfyNode):
+class DawnPlotPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnPlotPoseBlink",
             display_name="DAWN Plot Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "head motion graph", "curves"],
             description=(
                 "Draws head motion and blinks over time: the speech, yaw, pitch, roll, size and position, and how "
                 "far the eyes are open. With a moving cursor it makes a video of the plot, to put beside the result."

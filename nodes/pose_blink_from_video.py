@@ -13,20 +13,22 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.head_motion.video import REFERENCES, film_head_motion, onto_portrait
 from ..dawn_model.structures import FPS
 from .support import host
+from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
-from .support.sockets import CATEGORY, DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
 from .support.video_frames import timed_frames
 
 log = logging.getLogger(__name__)
 
 
-class DawnPoseBlinkFromVideo(io.ComfyNode):
+class DawnPoseBlinkFromVideo(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnPoseBlinkFromVideo",
             display_name="DAWN Pose & Blink From Video",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "head tracking", "reenactment", "driving video"],
             description=(
                 "Takes head motion and blinks from a video of somebody, with any frame rate, for the portrait to "
                 "do the same. The lips follow the speech, not the video."

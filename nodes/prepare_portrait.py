@@ -23,20 +23,22 @@ from ..dawn_model.face.picture import WHITE, mask_for, to_pictures
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.face.state import face_state
 from .support import host
-from .support.sockets import CATEGORY, BoundingBox, DawnPortrait, FaceLandmarks
+from .support.node import STAGES, DawnNode, schema
+from .support.sockets import BoundingBox, DawnPortrait, FaceLandmarks
 
 log = logging.getLogger(__name__)
 
 CROP_PREVIEW_SIZE = 512
 
 
-class DawnPreparePortrait(io.ComfyNode):
+class DawnPreparePortrait(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnPreparePortrait",
             display_name="DAWN Prepare Portrait",
-            category=CATEGORY,
+            category=STAGES,
+            search_aliases=["face", "face detection", "portrait", "crop face", "face landmarks"],
             description=(
                 "Finds the face, measures how the head is held and how far the eyes are open, and cuts a square "
                 "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd. A "

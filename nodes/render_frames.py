@@ -12,16 +12,18 @@ from ..dawn_model.memory import rendering_need
 from ..dawn_model.structures import FPS
 from .load_model import LoadedModel
 from .support import host
-from .support.sockets import CATEGORY, DawnModel, DawnMotion, DawnPortrait, Motion
+from .support.node import STAGES, DawnNode, schema
+from .support.sockets import DawnModel, DawnMotion, DawnPortrait, Motion
 
 
-class DawnRenderFrames(io.ComfyNode):
+class DawnRenderFrames(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnRenderFrames",
             display_name="DAWN Render Frames",
-            category=CATEGORY,
+            category=STAGES,
+            search_aliases=["talking", "portrait animation", "decode motion"],
             description=(
                 "Renders sampled motion with the portrait. Connect images, audio and fps to Create Video; the "
                 "audio is as long as the video."

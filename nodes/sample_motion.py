@@ -14,27 +14,20 @@ from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoi
 from ..dawn_model.structures import HeadMotion, MotionLatents
 from .load_model import LoadedModel
 from .support import host
-from .support.sockets import (
-    CATEGORY,
-    DawnAudio,
-    DawnModel,
-    DawnMotion,
-    DawnPortrait,
-    DawnPose,
-    Motion,
-    Speech,
-)
+from .support.node import STAGES, DawnNode, schema
+from .support.sockets import DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
 
 PREVIEW_EVERY = 4
 
 
-class DawnSampleMotion(io.ComfyNode):
+class DawnSampleMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnSampleMotion",
             display_name="DAWN Sample Motion",
-            category=CATEGORY,
+            category=STAGES,
+            search_aliases=["lip sync", "talking", "portrait animation", "diffusion motion"],
             description=(
                 "Samples how the picture moves for the whole clip at once: the long step. The result can be "
                 "rendered again without sampling again."

@@ -7,16 +7,18 @@ from comfy_api.latest import io
 
 from ..dawn_model.motion_file import PRECISIONS, MotionFile, write_motion
 from .support import motion_folders
-from .support.sockets import CATEGORY, DawnMotion, Motion
+from .support.node import MOTION, DawnNode, schema
+from .support.sockets import DawnMotion, Motion
 
 
-class DawnSaveMotion(io.ComfyNode):
+class DawnSaveMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnSaveMotion",
             display_name="DAWN Save Motion",
-            category=CATEGORY,
+            category=MOTION,
+            search_aliases=["motion latents", "export motion"],
             description=(
                 "Saves sampled motion with its sound into the output folder. DAWN Load Motion brings it back another "
                 "day, to be rendered without sampling again, with this portrait or another."

@@ -9,16 +9,18 @@ from comfy_api.latest import io, ui
 
 from ..dawn_model.head_motion.file import FORMATS, save_head_motion
 from ..dawn_model.structures import HeadMotion
-from .support.sockets import CATEGORY, DawnPose
+from .support.node import POSE, DawnNode, schema
+from .support.sockets import DawnPose
 
 
-class DawnSavePoseBlink(io.ComfyNode):
+class DawnSavePoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnSavePoseBlink",
             display_name="DAWN Save Pose & Blink",
-            category=CATEGORY,
+            category=POSE,
+            search_aliases=["head pose", "export head motion", "csv"],
             description=(
                 "Saves head motion and blinks in ComfyUI's output folder: as a table that any spreadsheet opens, "
                 "or as safetensors. Both can be loaded again without loss."

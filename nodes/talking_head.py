@@ -23,18 +23,29 @@ from .paste_back import PICTURE, SQUARE, DawnPasteBack
 from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
-from .support.sockets import CATEGORY, DawnModel
+from .support.node import CATEGORY, DawnNode, schema
+from .support.sockets import DawnModel
 
 PAUSE_DB = 30.0
 
 
-class DawnTalkingHead(io.ComfyNode):
+class DawnTalkingHead(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="DawnTalkingHead",
             display_name="DAWN Talking Head",
             category=CATEGORY,
+            search_aliases=[
+                "lip sync",
+                "lipsync",
+                "talking head",
+                "avatar",
+                "speech to video",
+                "audio to video",
+                "portrait animation",
+                "face animation",
+            ],
             description=(
                 "A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up with "
                 "their defaults; use those, or the blueprint DAWN Talking Head (stages), to see, change or keep "

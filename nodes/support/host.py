@@ -15,6 +15,9 @@ import comfy.ops
 import comfy.utils
 import folder_paths
 import torch
+from comfy_execution.progress import get_progress_state
+from comfy_execution.utils import get_executing_context
+from server import PromptServer
 from torch import Tensor, nn
 
 from ...dawn_model.cpu_precision import bf16_is_faster
@@ -178,6 +181,23 @@ class Progress:
         if preview is not None:
             image = ("JPEG", _to_pil(preview), 512)
         self._bar.update_absolute(done, self._total, image)
+
+
+def is_cancelled(error: Exception) -> bool:
+    """Whether the user has cancelled; an Exception in older versions, a BaseException in newer ones."""
+    return isinstance(error, mm.InterruptProcessingException)
+
+
+def show_text(text: str) -> None:
+    """Show a line of text on the node that runs now, or on the node that it is an inner stage of.
+
+    Does nothing where no server runs (tests, scripts): there is no page to show it on.
+    """
+    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
+    if context is None or server is None:
+        return
+    shown = get_progress_state().dynprompt.get_display_node_id(context.node_id)
+    server.send_progress_text(text, shown)
 
 
 def _to_pil(picture: Tensor):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
@@ -19,8 +21,14 @@ NOTHING_FOUND = "(no audio encoder found)"
 
 
 def register() -> None:
-    """Tell ComfyUI about the folder. Paths that the user configured stay first."""
-    folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+    """Make the folder and tell ComfyUI about it. Paths that the user configured stay first.
+
+    A read-only models folder is no obstacle: the built-in model needs no file there.
+    """
+    folder = Path(folder_paths.models_dir) / FOLDER
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    folder_paths.add_model_folder_path(FOLDER, str(folder))
     folder_paths.folder_names_and_paths[FOLDER][1].update(EXTENSIONS)
 
 
@@ -65,6 +73,16 @@ def audio_encoder_path(name: str) -> Path:
             f"facebook/hubert-large-ls960-ft from Hugging Face into {folders}, then press R to refresh"
         )
     return Path(path)
+
+
+def missing(find: Callable[[str], Path], name: str | None) -> str:
+    """Why there is no such file, in the words of `find`; empty when there is, or when a wire brings the name."""
+    try:
+        if name is not None:
+            find(name)
+    except ValueError as error:
+        return str(error)
+    return ""
 
 
 def modified(path: Path) -> str:

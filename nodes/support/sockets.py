@@ -10,8 +10,6 @@ from comfy_api.latest import io
 from ...dawn_model.config import DawnConfig
 from ...dawn_model.structures import AudioFeatures, MotionLatents
 
-CATEGORY = "DAWN"
-
 DawnModel = io.Custom("DAWN_MODEL")
 DawnAudio = io.Custom("DAWN_AUDIO")
 DawnPortrait = io.Custom("DAWN_PORTRAIT")

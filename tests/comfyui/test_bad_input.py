@@ -282,7 +282,7 @@ def test_a_hubert_with_a_tensor_missing(comfy, head, refused, model_file):
 
 
 def test_no_models_at_all(comfy, head, tmp_path, monkeypatch):
-    """A fresh installation: the graph can be queued, and says what to download and where to put it. (The
+    """A fresh installation: the graph is refused and says what to download and where to put it. (The
     embedded model is there all the same: test_embedded_model.py.)"""
     import folder_paths
 
@@ -296,7 +296,7 @@ def test_no_models_at_all(comfy, head, tmp_path, monkeypatch):
     )
     nothing = "(no audio encoder found)"
     with pytest.raises(
-        NodeFailed, match=r"there is no audio encoder yet\. Download .*hubert-large-ls960-ft .* into "
+        PromptRejected, match=r"there is no audio encoder yet\. Download .*hubert-large-ls960-ft .* into "
     ):
         comfy.run(show(change(head, "encoder", audio_encoder=nothing), "encoder"))
     with pytest.raises((PromptRejected, NodeFailed), match=r"model.*tiny-128\.safetensors"):

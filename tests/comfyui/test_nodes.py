@@ -49,6 +49,7 @@ NODES = [
     "DawnLoadMotion",
     "DawnPasteBack",
     "DawnTalkingHead",
+    "DawnExample",
 ]
 
 
@@ -68,7 +69,7 @@ def test_these_nodes_and_no_others(comfy):
 @pytest.mark.parametrize("node", NODES)
 def test_schema_is_kind_to_the_user(comfy, node):
     schema = comfy.node_class(node).GET_SCHEMA()
-    assert schema.category == "DAWN"
+    assert schema.category.split("/")[0] == "DAWN"
     assert schema.display_name.startswith("DAWN ")
     assert len(schema.description) > 60
     for socket in schema.inputs:
@@ -451,7 +452,7 @@ def test_extra_model_paths_are_respected(comfy, head, tmp_path, monkeypatch):
     del known["dawn"]
     monkeypatch.setattr(folder_paths, "folder_names_and_paths", known)
     utils.extra_config.load_extra_path_config(str(config))
-    plugin_module(comfy, "nodes.model_folders").register()
+    plugin_module(comfy, "nodes.support.model_folders").register()
 
     folders = [Path(folder) for folder in folder_paths.get_folder_paths("dawn")]
     assert folders == [elsewhere, comfy.base / "models" / "dawn"]

@@ -1,0 +1,47 @@
+"""What every node of ours has: a place in the menu and the search, and errors that a user sees on the node."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from comfy_api.latest import io
+
+from . import host
+
+CATEGORY = "DAWN"
+LOADERS, STAGES, POSE, MOTION = (f"{CATEGORY}/{name}" for name in ("loaders", "stages", "pose", "motion"))
+"""Where the Add Node menu lists a node; the first level has what most people need."""
+
+
+def schema(search_aliases: list[str], **fields: Any) -> io.Schema:
+    """A node's schema; what the running version of ComfyUI does not know yet is left out."""
+    if "search_aliases" in {field.name for field in dataclasses.fields(io.Schema)}:
+        fields["search_aliases"] = search_aliases
+    return io.Schema(**fields)
+
+
+class DawnNode(io.ComfyNode):
+    """A node whose error is shown on it. Newer frontends say only that a node failed, and hide the text."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        execute = cls.__dict__.get("execute")
+        # ComfyUI makes clones of node classes; those inherit what is wrapped already.
+        if isinstance(execute, classmethod) and not hasattr(execute.__func__, "__wrapped__"):
+            cls.execute = classmethod(_showing_errors(execute.__func__))
+
+
+def _showing_errors(execute: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(execute)
+    def shown(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
+        try:
+            return execute(cls, *args, **kwargs)
+        except Exception as error:
+            if not host.is_cancelled(error):
+                host.show_text(str(error) or type(error).__name__)
+            raise
+
+    return shown

@@ -1,0 +1,106 @@
+"""What a user sees of every node before and beside its result: menu, search, refusals and errors."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+from comfy_harness import PromptRejected
+
+ROOT = Path(__file__).resolve().parents[2]
+SIMPLE = {
+    "example": {
+        "class_type": "DawnExample",
+        "inputs": {"portrait": "astronaut.png", "speech": "sense_and_sensibility.wav"},
+    },
+    "model": {"class_type": "DawnLoadModel", "inputs": {"model": "dawn-nano (built in)", "dtype": "auto"}},
+    "grey": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 8421504}},
+}  # fmt: skip
+TEXT_EVENT = 3  # of ComfyUI's binary messages
+
+
+@pytest.fixture(scope="module")
+def nodes(comfy_server) -> dict[str, dict[str, Any]]:
+    everything = comfy_server.get("/object_info")
+    return {name: info for name, info in everything.items() if name.startswith("Dawn")}
+
+
+def test_the_menu_has_sub_categories_and_the_main_node_on_the_first_level(nodes):
+    assert nodes["DawnTalkingHead"]["category"] == nodes["DawnExample"]["category"] == "DAWN"
+    assert {info["category"] for info in nodes.values()} == {
+        "DAWN", "DAWN/loaders", "DAWN/stages", "DAWN/pose", "DAWN/motion",
+    }  # fmt: skip
+
+
+def test_the_search_knows_what_people_type(comfy_server, nodes):
+    """Versions of ComfyUI that know search aliases send them for every node."""
+    if "search_aliases" not in comfy_server.get("/object_info/KSampler")["KSampler"]:
+        pytest.skip("this ComfyUI has no search aliases")
+    words = " ".join(nodes["DawnTalkingHead"]["search_aliases"])
+    for word in ("lip sync", "avatar", "talking", "speech", "face", "portrait animation"):
+        assert word in words
+    assert all(info["search_aliases"] for info in nodes.values())
+
+
+@pytest.mark.parametrize(
+    ("node", "field", "message"),
+    [
+        (
+            "DawnLoadModel",
+            "model",
+            r"model: DAWN_128.pth is not there\. Put DAWN_128.pth .* into .*models.dawn",
+        ),
+        ("DawnLoadAudioEncoder", "audio_encoder", r"audio_encoder: DAWN_128.pth is not there\. Download "),
+    ],
+)
+def test_a_missing_model_is_refused_with_where_to_put_it(comfy_server, node, field, message):
+    prompt = {
+        "1": {"class_type": node, "inputs": {field: "DAWN_128.pth", "dtype": "auto"}},
+        "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}},
+    }
+    with pytest.raises(PromptRejected, match=message):
+        comfy_server.queue(prompt)
+
+
+def test_the_models_folder_is_made_at_start(comfy_server):
+    assert (comfy_server.base / "models" / "dawn").is_dir()
+
+
+async def texts_on_nodes(url: str, prompt: dict[str, Any]) -> list[tuple[str, str]]:
+    """(node, text) of each text that the page would show on a node while the prompt runs to its end."""
+    shown = []
+    async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=face") as socket:
+        await session.post(f"{url}/prompt", json={"prompt": prompt, "client_id": "face"})
+        async for message in socket:
+            if message.type == aiohttp.WSMsgType.BINARY:
+                (event,) = struct.unpack(">I", message.data[:4])
+                if event == TEXT_EVENT:
+                    (length,) = struct.unpack(">I", message.data[4:8])
+                    shown.append((message.data[8 : 8 + length].decode(), message.data[8 + length :].decode()))
+            elif json.loads(message.data)["type"] in ("execution_error", "execution_success"):
+                return shown
+    raise ConnectionError("the server closed the connection")
+
+
+@pytest.mark.parametrize("node", ["DawnPreparePortrait", "DawnTalkingHead"])
+def test_an_error_is_shown_on_the_node_that_the_user_sees(comfy_server, nodes, node):
+    """Of DAWN Talking Head that is the node itself, not the stage inside."""
+    wires = {"image": ["grey", 0]}
+    if node == "DawnTalkingHead":
+        wires |= {"model": ["model", 0], "audio": ["example", 1]}
+    required = nodes[node]["input"]["required"]
+    defaults = {
+        name: spec[1]["default"] for name, spec in required.items() if "default" in (spec[1:] or [{}])[0]
+    }
+    prompt = {
+        **SIMPLE,
+        "7": {"class_type": node, "inputs": {**defaults, **wires}},
+        "8": {"class_type": "PreviewAny", "inputs": {"source": ["7", 0]}},
+    }
+    shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt), 120))
+    assert shown[-1][0] == "7" and "No face found in the picture (64×64)" in shown[-1][1]
