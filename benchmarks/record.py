@@ -11,6 +11,7 @@ import platform
 from pathlib import Path
 
 import torch
+from goals import verdicts
 
 FOLDER = Path(__file__).parent / "results"
 COLUMNS = ["what", "dtype", "frames", "plain, per frame", "ours, per frame", "ratio"]
@@ -18,8 +19,8 @@ COLUMNS += ["of the convolutions alone", "of all products at their speed", "besi
 COLUMNS += ["plain, peak", "ours, peak"]
 
 
-def keep(row: dict, device: str) -> None:
-    """Add a row to the results of a device, and print it."""
+def keep(row: dict, device: str) -> list[dict]:
+    """Add a row to the results of a device, and print it; returns all rows."""
     file, machine = FOLDER / f"{device}.json", this_machine(device)
     known = json.loads(file.read_text()) if file.exists() else {"machine": machine, "rows": []}
     others = known["rows"] if known["machine"] == machine else []
@@ -28,8 +29,10 @@ def keep(row: dict, device: str) -> None:
     file.write_text(json.dumps({"machine": machine, "rows": rows}, indent=1) + "\n")
     title = f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}"
     lines = ["| " + " | ".join(line) + " |" for line in [COLUMNS, ["---"] * len(COLUMNS), *map(cells, rows)]]
-    (FOLDER / f"{device}.md").write_text("\n".join([title, "", *lines]) + "\n")
+    goals = ["", "Goals:", "", *(f"- {verdict}" for verdict in verdicts(rows))]
+    (FOLDER / f"{device}.md").write_text("\n".join([title, "", *lines, *goals]) + "\n")
     print(*cells(row), sep="  ", flush=True)
+    return rows
 
 
 def case(row: dict) -> tuple[bool, str, str, int]:

@@ -5,7 +5,8 @@
     .venv/bin/python benchmarks/run.py --device cuda
 
 Times alternate between the two implementations and are medians; peak memory is that of a fresh process for each
-case, minus what the weights and inputs need. Results go to benchmarks/results/<device>.json and .md, row by row.
+case, minus what the weights and inputs need. Results go to benchmarks/results/<device>.json and .md, row by row; a
+verdict per goal (goals.py) ends them. benchmarks/readme.py brings new ones into the README.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 import recipe  # noqa: E402
+from goals import verdicts  # noqa: E402
 from plain_denoiser import plain_denoiser  # noqa: E402
 from plain_flow_autoencoder import PlainFlowAutoencoder  # noqa: E402
 from plot import draw  # noqa: E402
@@ -231,10 +233,12 @@ def main() -> None:
         print(measure_peak(kind, which, int(frames), int(size), dtype, device))
         return
 
+    rows = []
     for row in measured(options):
-        keep(row, options.device)
+        rows = keep(row, options.device)
     if len(options.frames) > 1 and "denoiser" in options.only:
         print(draw(options.device))
+    print(*verdicts(rows), sep="\n")
 
 
 def measured(options: argparse.Namespace) -> Iterator[dict]:
