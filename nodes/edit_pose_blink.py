@@ -38,6 +38,13 @@ class DawnEditPoseBlink(DawnNode):
             display_name="DAWN Edit Pose & Blink",
             category=POSE,
             search_aliases=["head pose", "head motion", "eye blink", "keyframes"],
+            advanced=(
+                "yaw_limit",
+                "pitch_limit",
+                "roll_limit",
+                "shift_scale",
+                "blink_seed",
+            ),
             description=(
                 "Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you "
                 "see the picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll "

@@ -34,6 +34,11 @@ class DawnEncodeAudio(DawnNode):
             display_name="DAWN Encode Audio",
             category=STAGES,
             search_aliases=["speech features", "voice", "lip sync audio", "silence gate"],
+            advanced=(
+                "silence_attack",
+                "silence_hold",
+                "level",
+            ),
             description=(
                 "Turns speech into features at 25 frames a second. Any sample rate and number of channels; the "
                 "whole audio is used unless you cut it here. The video will have exactly `frames` frames, and the "
@@ -171,7 +176,7 @@ def _hear(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -
 
     def on_clip(done: int, total: int) -> None:
         nonlocal progress
-        progress = progress or host.Progress(total)
+        progress = progress or host.Progress(total, "encoding speech")
         progress.update(done)
 
     return to_video_rate(hidden_states(audio_encoder, speech, on_clip), frames)

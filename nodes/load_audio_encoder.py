@@ -19,6 +19,7 @@ class DawnLoadAudioEncoder(DawnNode):
             display_name="DAWN Load Audio Encoder",
             category=LOADERS,
             search_aliases=["hubert", "speech encoder", "wav2vec"],
+            advanced=("dtype",),
             description=(
                 "Loads HuBERT-large, the speech encoder that DAWN was trained with, from models/audio_encoders: "
                 "pytorch_model.bin or model.safetensors of facebook/hubert-large-ls960-ft. The output also fits "

@@ -65,6 +65,7 @@ class DawnLoadModel(DawnNode):
             display_name="DAWN Load Model",
             category=LOADERS,
             search_aliases=["load dawn", "talking head model", "lip sync model"],
+            advanced=("dtype",),
             description=(
                 "Loads a DAWN model. dawn-nano is small, comes with this plugin and needs nothing else. The authors' "
                 "models are better; use one converted .safetensors file, or their own files as downloaded: "

@@ -34,6 +34,11 @@ class DawnPasteBack(DawnNode):
             display_name="DAWN Paste Back",
             category=STAGES,
             search_aliases=["face paste", "uncrop face", "stitch face", "blend face"],
+            advanced=(
+                "feather",
+                "detail",
+                "first_frame",
+            ),
             description=(
                 "Puts the animated square back into the whole picture, without a seam. With the motion connected, "
                 "the head keeps the sharpness of the picture while it moves. Frames may come from Render Frames or "
@@ -158,7 +163,7 @@ class DawnPasteBack(DawnNode):
         colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
         frames = max(len(images), 0 if onto is None else len(onto))
         out = host.empty_images(frames, *size, advice="longest_side")
-        progress = host.Progress(frames)
+        progress = host.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
         return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))
 

@@ -86,7 +86,7 @@ class DawnPlotPoseBlink(DawnNode):
         plot = plot_head_motion(pose, width, height, waveform, rest, room_for_values=moving_cursor)
         images = plot.picture[None]
         if moving_cursor:
-            images = plot_with_cursor(plot, host.Progress(frames).update)
+            images = plot_with_cursor(plot, host.Progress(frames, "plotting").update)
         return io.NodeOutput(images.to(host.result_device()), ui=ui.PreviewImage(images[:1]))
 
 

@@ -86,7 +86,7 @@ class DawnPoseBlinkFromVideo(DawnNode):
         threshold: float,
     ) -> io.NodeOutput:
         wanted = len(speech.features)
-        progress = host.Progress(wanted)
+        progress = host.Progress(wanted, "reading the video")
         landmarker = FaceLandmarker.load().to(mm.get_torch_device())
         try:
             filmed = film_head_motion(

@@ -39,6 +39,13 @@ class DawnPreparePortrait(DawnNode):
             display_name="DAWN Prepare Portrait",
             category=STAGES,
             search_aliases=["face", "face detection", "portrait", "crop face", "face landmarks"],
+            advanced=(
+                "threshold",
+                "shift_x",
+                "shift_y",
+                "background",
+                "box",
+            ),
             description=(
                 "Finds the face, measures how the head is held and how far the eyes are open, and cuts a square "
                 "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd. A "
@@ -165,7 +172,7 @@ class DawnPreparePortrait(DawnNode):
             len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width)
         )
         portraits, crops, overlays = [], [], []
-        progress = host.Progress(len(pictures))
+        progress = host.Progress(len(pictures), "finding the face")
         for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):
             try:
                 faces = search.faces(index, picture)

@@ -24,6 +24,7 @@ class DawnRenderFrames(DawnNode):
             display_name="DAWN Render Frames",
             category=STAGES,
             search_aliases=["talking", "portrait animation", "decode motion"],
+            advanced=("frames_per_slice",),
             description=(
                 "Renders sampled motion with the portrait. Connect images, audio and fps to Create Video; the "
                 "audio is as long as the video."
@@ -88,7 +89,7 @@ class DawnRenderFrames(DawnNode):
         device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
         source = patcher.model.encode(picture.to(device), model.dtype)
         images = torch.empty(frames, config.image_size, config.image_size, 3, device=host.result_device())
-        progress, done = host.Progress(frames), 0
+        progress, done = host.Progress(frames, "rendering"), 0
 
         def on_slice(finished: int, total: int) -> None:
             nonlocal done

@@ -28,6 +28,13 @@ class DawnSampleMotion(DawnNode):
             display_name="DAWN Sample Motion",
             category=STAGES,
             search_aliases=["lip sync", "talking", "portrait animation", "diffusion motion"],
+            advanced=(
+                "eta",
+                "guidance",
+                "window",
+                "sampler",
+                "frames_per_slice",
+            ),
             description=(
                 "Samples how the picture moves for the whole clip at once: the long step. The result can be "
                 "rendered again without sampling again."
@@ -136,7 +143,7 @@ class DawnSampleMotion(DawnNode):
         box_encoder = model.network("box_encoder") if "box_encoder" in names else None
         features = autoencoder.encode(picture.to(device), model.dtype)
         steps = steps or config.denoiser.sampling_steps
-        progress = host.Progress(steps)
+        progress = host.Progress(steps, "sampling")
 
         def on_step(step: int, total: int, x0: torch.Tensor) -> None:
             preview = None

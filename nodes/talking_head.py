@@ -9,6 +9,7 @@ because ComfyUI can tell of a wire, and not of a tensor, whether it has a result
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
@@ -69,6 +70,7 @@ class DawnTalkingHead(DawnNode):
                 ),
                 io.Boolean.Input(
                     "paste_back",
+                    optional=True,
                     default=True,
                     label_on="whole picture",
                     label_off="head only",
@@ -76,6 +78,7 @@ class DawnTalkingHead(DawnNode):
                 ),
                 io.Int.Input(
                     "size",
+                    optional=True,
                     default=1024,
                     min=64,
                     max=8192,
@@ -84,6 +87,7 @@ class DawnTalkingHead(DawnNode):
                 ),
                 io.Combo.Input(
                     "head_motion",
+                    optional=True,
                     options=list(PRESETS),
                     default="natural",
                     tooltip="natural: as the speech moves it. calm: half of that, smoothed. still: the head rests, "
@@ -91,6 +95,7 @@ class DawnTalkingHead(DawnNode):
                 ),
                 io.Combo.Input(
                     "blink",
+                    optional=True,
                     options=list(BLINK_CHOICES),
                     default="keep",
                     tooltip="keep: the blinks that come with the speech. new: 15 a minute, at moments of their own. "
@@ -98,11 +103,13 @@ class DawnTalkingHead(DawnNode):
                 ),
                 io.Boolean.Input(
                     "rest_in_silence",
+                    optional=True,
                     default=True,
                     tooltip="Keeps the mouth still in pauses, however noisy they are. The sound stays as it is.",
                 ),
                 io.Int.Input(
                     "seed",
+                    optional=True,
                     default=0,
                     min=0,
                     max=0xFFFFFFFFFFFFFFFF,
@@ -123,12 +130,12 @@ class DawnTalkingHead(DawnNode):
         cls,
         image: list[Tensor | None],
         audio: list[dict | None],
-        paste_back: list[bool],
-        size: list[int],
-        head_motion: list[str],
-        blink: list[str],
-        rest_in_silence: list[bool],
-        seed: list[int],
+        paste_back: Sequence[bool] = (True,),
+        size: Sequence[int] = (1024,),
+        head_motion: Sequence[str] = ("natural",),
+        blink: Sequence[str] = ("keep",),
+        rest_in_silence: Sequence[bool] = (True,),
+        seed: Sequence[int] = (0,),
         **_: list[Any],
     ) -> io.NodeOutput:
         _check_single(image, audio)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import math
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 OPERATIONS = comfy.ops.manual_cast
 """Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
+
+SECONDS_BETWEEN_TEXTS = 0.2
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ["auto", *DTYPES]
@@ -168,15 +171,23 @@ class Persistent:
 
 
 class Progress:
-    """A node's progress bar. Updating it is also how ComfyUI cancels the node."""
+    """A node's progress bar, with what is going on in words, as in "sampling 3/4".
 
-    def __init__(self, total: int):
+    Updating it is also how ComfyUI cancels the node.
+    """
+
+    def __init__(self, total: int, what: str):
         self._total = total
+        self._what = what
+        self._said = 0.0  # when the words were last sent; a message for every frame would load the page
         self._bar = comfy.utils.ProgressBar(total)
 
     def update(self, done: int, preview: Tensor | None = None) -> None:
         """preview: RGB [3, H, W] in 0..1 to show on the node."""
         mm.throw_exception_if_processing_interrupted()
+        if done >= self._total or time.monotonic() - self._said > SECONDS_BETWEEN_TEXTS:
+            show_text(f"{self._what} {done}/{self._total}")
+            self._said = time.monotonic()
         image = None
         if preview is not None:
             image = ("JPEG", _to_pil(preview), 512)

@@ -104,3 +104,33 @@ def test_an_error_is_shown_on_the_node_that_the_user_sees(comfy_server, nodes, n
     }
     shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt), 120))
     assert shown[-1][0] == "7" and "No face found in the picture (64×64)" in shown[-1][1]
+
+
+def test_progress_says_in_words_what_the_node_is_doing(comfy_server):
+    prompt = {
+        **SIMPLE,
+        "7": {
+            "class_type": "DawnTalkingHead",
+            "inputs": {"model": ["model", 0], "image": ["example", 0], "audio": ["example", 1], "size": 128},
+        },
+        "8": {"class_type": "PreviewAny", "inputs": {"source": ["7", 0]}},
+    }
+    shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt), 240))
+    texts = [text for node, text in shown if node == "7"]
+    for words in ("finding the face 1/1", "sampling 4/4", "rendering 207/207", "pasting 207/207"):
+        assert words in texts
+
+
+def test_widgets_that_beginners_need_not_see_are_folded_away(nodes):
+    inputs = nodes["DawnSampleMotion"]["input"]
+    hidden = {
+        name
+        for group in inputs.values()
+        for name, spec in group.items()
+        if spec[1:] and spec[1].get("advanced")
+    }
+    assert hidden == {"eta", "guidance", "window", "sampler", "frames_per_slice"}
+
+
+def test_a_prompt_may_leave_out_the_widgets_of_the_talking_head(nodes):
+    assert set(nodes["DawnTalkingHead"]["input"]["required"]) == {"model", "image", "audio"}
