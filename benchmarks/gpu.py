@@ -457,6 +457,9 @@ def measured(bench: Bench, which: str, call: Callable[[], object]) -> dict:
     except torch.OutOfMemoryError:
         torch.cuda.empty_cache()
         return {f"{which}_s": OUT_OF_MEMORY}
+    except RuntimeError as failure:  # the other ways, sizes and types are still worth having
+        bench.results.failed.append(f"{which}: {failure}")
+        return {f"{which}_s": "failed"}
     return row | {f"{which}_s": done} | ({"enqueue_s": enqueued} if which == "ours" else {})
 
 

@@ -48,3 +48,21 @@ def test_what_time_does_not_suffice_for_is_named(tmp_path):
     rows = run(tmp_path, "--seconds", "0.01", "--only", "clip", "sizes")
     assert rows["left_out"] == ["clip eager", "sizes fp32 2 frames 32 px"]
     assert "Left out for want of time: clip eager" in (tmp_path / "results" / "gpu-cpu.md").read_text()
+
+
+FAILING = """
+import pathlib, sys, torch
+sys.path.insert(0, sys.argv[1])
+from gpu import Bench, Results, measured
+def call():
+    raise RuntimeError("capture failed")
+results = Results({"device": "cpu"}, [pathlib.Path(sys.argv[2])])
+print(measured(Bench(torch.device("cpu"), 1, 1, 0.0, results), "graph", call), results.failed)
+"""
+
+
+def test_a_way_that_fails_is_named(tmp_path):
+    """In a process of its own, because the command puts the repository on `sys.path`."""
+    command = [sys.executable, "-c", FAILING, str(COMMAND.parent), str(tmp_path)]
+    printed = subprocess.run(command, check=True, capture_output=True, text=True, timeout=300).stdout
+    assert printed == "{'graph_s': 'failed'} ['graph: capture failed']\n"
