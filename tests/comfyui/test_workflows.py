@@ -183,6 +183,26 @@ def test_a_template_needs_no_file_of_the_user_and_fits_the_view(path):
     assert "ds" not in workflow["extra"]
 
 
+@workflows(UI_FILES)
+def test_a_template_is_laid_out_in_titled_groups_that_do_not_overlap(path):
+    """Every node lies inside one group, also where the newer design draws it taller; a note says where to start."""
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    boxes = [group["bounding"] for group in workflow["groups"]]
+    assert [group["title"][:4] for group in workflow["groups"]] == [f"{n + 1} · " for n in range(len(boxes))]
+    for index, (x, y, width, height) in enumerate(boxes):
+        for other_x, other_y, other_width, other_height in boxes[index + 1 :]:
+            apart = x + width <= other_x or other_x + other_width <= x
+            assert apart or y + height <= other_y or other_y + other_height <= y
+    for node in workflow["nodes"]:
+        (left, top), (width, height) = node["pos"], node["size"]
+        inside = [
+            x <= left and left + width <= x + across and y <= top - 30 and top + 1.3 * height <= y + down
+            for x, y, across, down in boxes
+        ]
+        assert sum(inside) == 1, node["type"]
+    assert "Start here" in {node.get("title") for node in workflow["nodes"]}
+
+
 @pytest.fixture
 def simple_example() -> dict[str, Any]:
     """What the browser queues for dawn_simple, on the shipped media."""
