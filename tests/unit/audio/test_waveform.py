@@ -193,7 +193,7 @@ def test_inputs_are_left_alone():
 def test_heavy_packages_are_imported_only_when_needed():
     """Starting ComfyUI must wait for neither librosa nor transformers."""
     code = (
-        "import sys, dawn_model.audio, dawn_model.hubert; "
+        "import sys, dawn_model.audio.waveform, dawn_model.audio.hubert; "
         "assert not {'librosa', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=GOLDEN.parents[1])

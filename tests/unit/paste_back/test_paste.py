@@ -241,10 +241,10 @@ def test_options_that_are_none(portrait, options, message):
 MEASURE = """
 import resource, sys
 import torch
-from dawn_model.colour_match import ColourMatch
-from dawn_model.crop import crop_face
-from dawn_model.paste_back import PasteBack, PasteOptions, paste_back
-from dawn_model.portrait import Portrait
+from dawn_model.paste_back.colour_match import ColourMatch
+from dawn_model.face.crop import crop_face
+from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back
+from dawn_model.face.portrait import Portrait
 from dawn_model.structures import MotionLatents
 
 torch.set_grad_enabled(False)
