@@ -7,7 +7,6 @@ by `UNet3D.prepare`; `UNet3D.forward` is what remains per sampling step.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 
 import torch
@@ -87,27 +86,32 @@ class ConditionedBlock(nn.Module):
 
     def forward(self, parts: tuple[Tensor, ...], time: Tensor, guides: Guides, slices: Slices) -> Tensor:
         """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width] → [N, H, W, C_out]."""
-        clips, over = time.shape[0], {"device": time.device, "width": self.widest}
+        clips, device = time.shape[0], time.device
         scale, shift = self.time(F.silu(time)).chunk(2, dim=-1)
+        moments1, moments2 = self.norm1.statistics(clips), self.norm2.statistics(clips)
 
-        before = self.norm1.statistics(clips)
-        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
-        first = self.norm1.affine(before, h.dtype, scale, shift)
+        def first(*x: Tensor) -> Tensor:
+            return moments1.add(convolve(self.conv1, join(x)))
 
-        def steer(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
-            h = self.guidance(join(x), normalise_and_activate(h, first), guides.query, direction, value)
-            return after.add(convolve(self.conv2, h))
+        h = slices.frames(first, *parts, device=device, width=self.widest)
+        affine1 = self.norm1.affine(moments1, h.dtype, scale, shift)
 
-        after = self.norm2.statistics(clips)
+        def second(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
+            h = normalise_and_activate(h, affine1)
+            h = self.guidance(join(x), h, guides.query, direction, value)
+            return moments2.add(convolve(self.conv2, h))
+
         # On small maps the values that the guide mixes outweigh the pixels.
-        over["width"] = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
-        h = slices.frames(steer, h, guides.direction, guides.value, *parts, **over, out=h)
-        second = self.norm2.affine(after, h.dtype)
+        width = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
+        h = slices.frames(
+            second, h, guides.direction, guides.value, *parts, device=device, width=width, out=h
+        )
+        affine2 = self.norm2.affine(moments2, h.dtype)
 
-        def finish(h: Tensor, *x: Tensor) -> Tensor:
-            return normalise_and_activate(h, second) + self.residual(join(x))
+        def last(h: Tensor, *x: Tensor) -> Tensor:
+            return normalise_and_activate(h, affine2) + self.residual(join(x))
 
-        return slices.frames(finish, h, *parts, **over, out=h)
+        return slices.frames(last, h, *parts, device=device, width=width, out=h)
 
 
 def join(parts: tuple[Tensor, ...]) -> Tensor:
@@ -140,21 +144,33 @@ class OutputHead(nn.Module):
 
     def forward(self, parts: tuple[Tensor, ...], clips: int, device: torch.device, slices: Slices) -> Tensor:
         """parts: [N, H, W, …] whose channels together are C_in → [N, H, W, out_channels]."""
-        over = {"device": device, "width": self.widest}
-        before, after = self.norm1.statistics(clips), self.norm2.statistics(clips)
-        h = slices.frames(lambda *x: before.add(convolve(self.conv1, join(x))), *parts, **over)
-        first = self.norm1.affine(before, h.dtype)
+        moments1, moments2 = self.norm1.statistics(clips), self.norm2.statistics(clips)
 
-        def middle(h: Tensor) -> Tensor:
-            return after.add(convolve(self.conv2, normalise_and_activate(h, first)))
+        def first(*x: Tensor) -> Tensor:
+            return moments1.add(convolve(self.conv1, join(x)))
 
-        h = slices.frames(middle, h, **over, out=h)
-        second = self.norm2.affine(after, h.dtype)
+        h = slices.frames(first, *parts, device=device, width=self.widest)
+        affine1 = self.norm1.affine(moments1, h.dtype)
 
-        def finish(h: Tensor, *x: Tensor) -> Tensor:
-            return self.output(normalise_and_activate(h, second) + self.residual(join(x)))
+        def second(h: Tensor) -> Tensor:
+            return moments2.add(convolve(self.conv2, normalise_and_activate(h, affine1)))
 
-        return slices.frames(finish, h, *parts, **over)
+        h = slices.frames(second, h, device=device, width=self.widest, out=h)
+        affine2 = self.norm2.affine(moments2, h.dtype)
+
+        def last(h: Tensor, *x: Tensor) -> Tensor:
+            return self.output(normalise_and_activate(h, affine2) + self.residual(join(x)))
+
+        return slices.frames(last, h, *parts, device=device, width=self.widest)
+
+
+@dataclass(frozen=True)
+class PreparedLevel:
+    """What a level needs of a clip: the guides of its two blocks and the weights of its linear attention."""
+
+    block1: Guides
+    block2: Guides
+    spatial: LinearWeights
 
 
 class Level(nn.Module):
@@ -179,20 +195,52 @@ class Level(nn.Module):
         self.temporal = TemporalAttention(*attention, **kwargs)
         self.resample = resample(out_channels, operations, **kwargs) if resample else None
 
+    def prepare(self, condition: Tensor, like: Tensor) -> PreparedLevel:
+        """condition [N, audio + pose + blink] → what stays the same over all sampling steps, of `like`'s dtype."""
+        return PreparedLevel(
+            self.block1.prepare(condition), self.block2.prepare(condition), self.spatial.prepare(like)
+        )
+
+    def forward(
+        self,
+        parts: tuple[Tensor, ...],
+        time: Tensor,
+        prepared: PreparedLevel,
+        band: TemporalBand,
+        slices: Slices,
+    ) -> Tensor:
+        """parts: [N, H, W, …] whose channels together are C_in → [N, H, W, C_out], before the change of size."""
+        x = self.block1(parts, time, prepared.block1, slices)
+        x = self.block2((x,), time, prepared.block2, slices)
+        x = slices.frames(
+            lambda part: self.spatial(part, prepared.spatial),
+            x,
+            device=time.device,
+            width=self.spatial.width,
+            out=x,
+        )
+        return self.temporal(x, band, slices, out=x)
+
+    def resize(self, x: Tensor, device: torch.device, slices: Slices) -> Tensor:
+        """[N, H, W, C] → [N, H', W', C]; the last level of either way keeps its size."""
+        if self.resample is None:
+            return x
+        return slices.frames(self.resample, x, device=device, width=self.resample.widest)
+
 
 @dataclass(frozen=True)
 class PreparedClip:
     """What the denoiser needs of a clip besides the noisy latents and the timestep.
 
     source [B or N, h, w, width]: the first convolution's share of the picture
-    guides: one per conditioned block, in the order of execution
-    linear: one per level, in the order of execution
+    downs, mids, ups: of the levels and of the two blocks between them, as the network lists them
     """
 
     source: Tensor
     band: TemporalBand
-    guides: tuple[Guides, ...]
-    linear: tuple[LinearWeights, ...]
+    downs: tuple[PreparedLevel, ...]
+    mids: tuple[Guides, Guides]
+    ups: tuple[PreparedLevel, ...]
 
     @property
     def frames(self) -> int:
@@ -260,16 +308,14 @@ class UNet3D(nn.Module):
         if source.ndim == 5:
             source = rearrange(source, "b c f h w -> (b f) c h w")
         condition = rearrange(condition, "b f c -> (b f) c")
-        blocks = [block for level in self.downs for block in (level.block1, level.block2)]
-        blocks += [self.mid_block1, self.mid_block2]
-        blocks += [block for level in self.ups for block in (level.block1, level.block2)]
         return PreparedClip(
             source=self.source(source).permute(0, 2, 3, 1),
             band=temporal_band(
                 self.temporal_bias, frames, window, config.head_dim, source.device, source.dtype
             ),
-            guides=tuple(block.prepare(condition) for block in blocks),
-            linear=tuple(level.spatial.prepare(source) for level in (*self.downs, *self.ups)),
+            downs=tuple(level.prepare(condition, source) for level in self.downs),
+            mids=(self.mid_block1.prepare(condition), self.mid_block2.prepare(condition)),
+            ups=tuple(level.prepare(condition, source) for level in self.ups),
         )
 
     def forward(self, x: Tensor, timestep: Tensor, clip: PreparedClip, slices: Slices = WHOLE) -> Tensor:
@@ -278,50 +324,41 @@ class UNet3D(nn.Module):
         `slices` changes memory and speed, not the result; several clips at once are not sliced.
         """
         clips, _, frames, _, _ = x.shape
-        slices = slices if clips == 1 else WHOLE
-        band, guides, linear, device = clip.band, iter(clip.guides), iter(clip.linear), x.device
+        slices, band, device = slices if clips == 1 else WHOLE, clip.band, x.device
         time = self.time(timestep, x.dtype)
 
-        def each_frame(layer, x: Tensor, width: int, out: Tensor | None = None) -> Tensor:
-            return slices.frames(layer, x, device=device, width=width, out=out)
-
-        x = each_frame(self._enter(clip), rearrange(x, "b c f h w -> (b f) h w c"), self.config.base_width)
-        first = x
+        x = rearrange(x, "b c f h w -> (b f) h w c")
+        x = first = self.enter(x, clip.source, slices)
         x = self.input_temporal(x, band, slices)
 
         skips = []
-        for level in self.downs:
-            x = level.block1((x,), time, next(guides), slices)
-            x = level.block2((x,), time, next(guides), slices)
-            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
-            x = level.temporal(x, band, slices, out=x)
+        for level, prepared in zip(self.downs, clip.downs, strict=True):
+            x = level((x,), time, prepared, band, slices)
             skips.append(x)
-            if level.resample:
-                x = each_frame(level.resample, x, x.shape[-1])
+            x = level.resize(x, device, slices)
 
-        x = self.mid_block1((x,), time, next(guides), slices)
-        x = each_frame(self.mid_spatial, x, self.mid_spatial.width, out=x)
+        x = self.mid_block1((x,), time, clip.mids[0], slices)
+        x = slices.frames(self.mid_spatial, x, device=device, width=self.mid_spatial.width, out=x)
         x = self.mid_temporal(x, band, slices, out=x)
-        x = self.mid_block2((x,), time, next(guides), slices)
+        x = self.mid_block2((x,), time, clip.mids[1], slices)
 
-        for level in self.ups:
-            x = level.block1((x, skips.pop()), time, next(guides), slices)
-            x = level.block2((x,), time, next(guides), slices)
-            x = each_frame(partial(level.spatial, weights=next(linear)), x, level.spatial.width, out=x)
-            x = level.temporal(x, band, slices, out=x)
-            if level.resample:
-                x = each_frame(level.resample, x, 4 * x.shape[-1])
+        for level, prepared in zip(self.ups, clip.ups, strict=True):
+            x = level((x, skips.pop()), time, prepared, band, slices)
+            x = level.resize(x, device, slices)
 
         flow = self.flow_head((x, first), clips, device, slices)
         occlusion = self.occlusion_head((x, first), clips, device, slices)
         x = torch.cat([flow, occlusion], dim=-1).to(device)
         return rearrange(x, "(b f) h w c -> b c f h w", f=frames)
 
-    def _enter(self, clip: PreparedClip):
-        """The first convolution of noisy latents, its constant share added."""
+    def enter(self, x: Tensor, source: Tensor, slices: Slices) -> Tensor:
+        """Noisy latents [N, h, w, 3] → [N, h, w, width]: the first convolution; its share of the picture is `source`."""
 
-        def enter(x: Tensor) -> Tensor:
-            source = clip.source.repeat_interleave(x.shape[0] // clip.source.shape[0], dim=0)
+        if len(source) not in (1, len(x)):
+            source = source.repeat_interleave(len(x) // len(source), dim=0)
+
+        def part(x: Tensor, source: Tensor = source) -> Tensor:
             return convolve(self.input, x) + source
 
-        return enter
+        parts = (x, source) if len(source) == len(x) else (x,)
+        return slices.frames(part, *parts, device=source.device, width=self.config.base_width)

@@ -76,7 +76,7 @@ class ClipStatistics:
         self._mean = self._deviation = None
 
     def add(self, x: Tensor) -> Tensor:
-        """Take note of x [N, H, W, C] and return it."""
+        """Count x [N, H, W, C] in and return it as it is."""
         moments = native_moments if x.device.type == "cpu" else reduced_moments
         count = x.numel() // self.clips // self.groups
         mean, variance = moments(x.float(), self.clips, self.groups)
@@ -170,6 +170,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, operations: ModuleType = nn, dtype=None, device=None):
         super().__init__()
+        self.widest = channels
         self.conv = operations.Conv2d(channels, channels, 4, stride=2, padding=1, dtype=dtype, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -182,6 +183,7 @@ class Upsample(nn.Module):
 
     def __init__(self, channels: int, operations: ModuleType = nn, dtype=None, device=None):
         super().__init__()
+        self.widest = 4 * channels
         self.conv = operations.ConvTranspose2d(
             channels, channels, 4, stride=2, padding=1, dtype=dtype, device=device
         )
