@@ -70,8 +70,8 @@ def main() -> None:
     source, condition = torch.randn(1, 272, size, size).to(device), torch.randn(frames, 1032).to(device)
     noise = latent_noise(FrameNoise(1, "motion"), frames, size, size, torch.zeros((), device=device))
 
-    def sample(attempt) -> MotionLatents:
-        return sample_motion(unet, source, condition, noise, SamplingOptions(options.steps), attempt=attempt)
+    def sample(run) -> MotionLatents:
+        return sample_motion(unet, source, condition, noise, SamplingOptions(options.steps), run=run)
 
     whole = sample(None) if options.compare else None
     plan = choose_plan(sampling_need(unet.config, frames, size, size, 4, device), allowed, host_free=1 << 50)

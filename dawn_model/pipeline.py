@@ -21,7 +21,7 @@ from .structures import FaceState, MotionLatents
 
 SAMPLERS = ("ddim", "dpmpp_2m")
 
-Attempt = Callable[[Callable[[Slices], Tensor]], Tensor]
+RunSliced = Callable[[Callable[[Slices], Tensor]], Tensor]
 """Calls a function with slices; may call it again with smaller ones when memory ran out."""
 
 
@@ -62,14 +62,14 @@ def sample_motion(
     noise: Noise,
     options: SamplingOptions,
     callback: Callback | None = None,
-    attempt: Attempt | None = None,
+    run: RunSliced | None = None,
 ) -> MotionLatents:
     """Sample the motion of a whole clip.
 
     source     [1, C, h, w]: from `denoiser_source`
     condition  [F, audio + pose + blink]: from `condition_rows`
     noise      draws [1, 3, F, h, w] in float32
-    attempt    decides how the clip is sliced, for every call of the denoiser; by itself a call changes
+    run        decides how the clip is sliced, for every call of the denoiser; by itself a call changes
                nothing, so one that ran out of memory may be repeated with smaller slices
 
     The network computes in the dtype of `source`; the latents stay in float32.
@@ -81,7 +81,7 @@ def sample_motion(
     compute = source.dtype
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
-    attempt = attempt or (lambda call: call(Slices.for_device(source.device)))
+    run = run or (lambda call: call(Slices.for_device(source.device)))
     schedule = cosine_schedule(denoiser.config.train_timesteps)
     compact = isinstance(denoiser.config, CompactConfig)
 
@@ -89,7 +89,7 @@ def sample_motion(
         def denoise(x: Tensor, timestep: int) -> Tensor:
             # Filled on the device: a number sent there would make the host wait for all that is queued.
             now = torch.full((1,), timestep, device=x.device)
-            output = attempt(lambda slices: denoiser(x.to(compute), now, prepared, slices)).float()
+            output = run(lambda slices: denoiser(x.to(compute), now, prepared, slices)).float()
             return predicted_noise(x, output, schedule.alpha(timestep)) if compact else output
 
         return denoise

@@ -96,8 +96,8 @@ class DawnRenderFrames(DawnNode):
             done = finished
             progress.update(finished)
 
-        persistent = host.Persistent(plan, "DAWN Render Frames")
-        persistent(
+        retry_with_smaller_slices = host.SmallerSlicesOnRetry(plan, "DAWN Render Frames")
+        retry_with_smaller_slices(
             lambda plan: render_frames(patcher.model, source, latents, plan.frames, on_slice, images, done)
         )
         audio = {

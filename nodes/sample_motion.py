@@ -138,7 +138,7 @@ class DawnSampleMotion(DawnNode):
             config.denoiser, frames, size, size, model.dtype.itemsize, patchers[0].load_device
         )
         device, plan = host.load_for(patchers, need, frames_per_slice, "DAWN Sample Motion")
-        persistent = host.Persistent(plan, "DAWN Sample Motion")
+        retry_with_smaller_slices = host.SmallerSlicesOnRetry(plan, "DAWN Sample Motion")
         denoiser, autoencoder = model.network("denoiser"), model.network("autoencoder")
         box_encoder = model.network("box_encoder") if "box_encoder" in names else None
         features = autoencoder.encode(picture.to(device), model.dtype)
@@ -161,7 +161,7 @@ class DawnSampleMotion(DawnNode):
             noise,
             options,
             on_step,
-            attempt=lambda call: persistent(lambda plan: call(plan.slices)),
+            run=lambda call: retry_with_smaller_slices(lambda plan: call(plan.slices)),
         )
         target = host.result_device()
         latents = MotionLatents(latents.flow.to(target), latents.occlusion.to(target))

@@ -83,11 +83,6 @@ def normalise(signal: Tensor) -> Tensor:
     return (signal - mean) / torch.sqrt(variance + 1e-7)
 
 
-def hidden_frame_count(samples: int) -> int:
-    """Hidden frames that the encoder makes of one clip of 16 kHz samples."""
-    return max(0, (samples - RECEPTIVE_FIELD) // HIDDEN_STRIDE + 1)
-
-
 def split_clips(samples: int) -> list[tuple[int, int]]:
     """Where to cut a 16 kHz signal for the encoder: (start, stop) of clips of 20 seconds.
 

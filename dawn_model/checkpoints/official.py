@@ -14,7 +14,7 @@ from torch import Tensor
 from ..config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, MotionEstimatorConfig, PoseBlinkConfig
 from ..denoiser.box_encoder import authors_box_encoder
 from ..flow_autoencoder.motion_estimator import MotionEstimator
-from ..official_keys import KeyTable, apply_table, official_name
+from ..official_keys import KeyTable, apply_table
 from ..official_keys.denoiser import DENOISER_KEYS
 from ..official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from ..official_keys.fusing import fuse
@@ -123,7 +123,7 @@ def _rename(
         raise CheckpointError(f"{path.name} has keys that do not belong to it: {strangers}")
 
     def key_in_file(key: str) -> str:
-        return prefix + (origin.get(key) or official_name(table, key) or key)
+        return prefix + origin[key] if key in origin else f"{key} (our name)"
 
     shapes = {key: value.shape for key, value in state.items()}
     return tensors, origin, Source(path.name, key_in_file, shapes)

@@ -48,12 +48,6 @@ class Crop:
         flat = self.region.to_picture((points[..., :2] + 0.5) / self.size - 0.5)
         return torch.cat([flat, points[..., 2:] / self.scale], dim=-1)
 
-    def from_crop_matrix(self) -> Tensor:
-        """[2, 3] float64: (x, y, 1) in the crop → (x, y) in the picture, for pasting back."""
-        corners = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
-        origin, right, down = self.from_crop(corners)
-        return torch.stack([right - origin, down - origin, origin], dim=-1)
-
     def corners(self) -> Tensor:
         """[4, 2]: the outer corners of the square in the picture, clockwise from its top left."""
         unit = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]])
@@ -76,11 +70,6 @@ class Crop:
         across = _axis_weights(self.width, corner[0], self.region.side, self.size)
         down = _axis_weights(self.height, corner[1], self.region.side, self.size)
         return _resample(picture, down, across)
-
-
-def crop_square(height: int, width: int, size: int) -> Crop:
-    """The largest centred square of the picture."""
-    return Crop(Region((width - 1) / 2, (height - 1) / 2, min(height, width)), size, height, width)
 
 
 def crop_face(

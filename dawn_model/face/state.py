@@ -101,25 +101,6 @@ def rotation_from_angles(angles: Tensor) -> Tensor:
     return torch.stack(rows, dim=-2)
 
 
-def pose_from_matrix(matrix: Tensor) -> Tensor:
-    """3DDFA's projection [..., 3, 4] → [..., 7]: yaw, pitch, roll, scale, tx, ty, tz (section 8)."""
-    rows, translation = matrix[..., :2, :3], matrix[..., 3]
-    lengths = rows.norm(dim=-1)
-    first, second = (rows / lengths[..., None]).unbind(-2)
-    rotation = torch.stack([first, second, torch.linalg.cross(first, second)], dim=-2)
-    angles = angles_from_rotation(rotation)
-    return torch.cat([angles, lengths.mean(-1, keepdim=True), translation], dim=-1)
-
-
-def crop_of_box(box: Tensor) -> Tensor:
-    """The square 3DDFA looks at, for a detector's box; both [..., 4] as x_min, y_min, x_max, y_max."""
-    left, top, right, bottom = box[..., :4].unbind(-1)
-    old = (right - left + bottom - top) / 2
-    x, y = (left + right) / 2, (top + bottom) / 2 + 0.14 * old
-    side = torch.trunc(1.58 * old)
-    return torch.stack([x - side / 2, y - side / 2, x + side / 2, y + side / 2], dim=-1)
-
-
 def eye_openness(landmarks: Tensor) -> Tensor:
     """68 landmarks [..., 68, 3] → left and right eye-aspect ratio [..., 2] (section 8)."""
 

@@ -51,8 +51,3 @@ def render_frames(
         if callback is not None:
             callback(end, total)
     return out
-
-
-def to_uint8(frames: Tensor) -> Tensor:
-    """Clip to 0..1 and *truncate* to 0..255, as the authors' program does when it writes a frame."""
-    return (frames.clamp(0, 1) * 255).to(torch.uint8)

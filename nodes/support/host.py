@@ -146,8 +146,8 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, mm.OOM_EXCEPTION) or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
-class Persistent:
-    """Calls a function by a plan; whenever memory runs out, again by a smaller one, which then stays."""
+class SmallerSlicesOnRetry:
+    """Calls a function by a plan; whenever memory runs out, again with smaller slices, which then stay."""
 
     def __init__(self, plan: Plan, what: str):
         self.plan = plan

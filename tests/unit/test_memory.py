@@ -81,11 +81,11 @@ def test_what_can_not_fit_is_refused_with_numbers(scale, free, requested, host_f
         choose_plan(need, free * scale, requested, host_free)
 
 
-def sample(unet, frames, size, attempt=None, steps=1):
+def sample(unet, frames, size, run=None, steps=1):
     source = torch.randn(1, 272, size, size, generator=torch.Generator().manual_seed(1))
     condition = torch.randn(frames, 1032, generator=torch.Generator().manual_seed(2))
     noise = latent_noise(FrameNoise(1, "motion"), frames, size, size, torch.zeros(()))
-    return sample_motion(unet, source, condition, noise, SamplingOptions(steps), attempt=attempt)
+    return sample_motion(unet, source, condition, noise, SamplingOptions(steps), run=run)
 
 
 @pytest.mark.parametrize(("frames", "size", "portion"), [(12, 32, 1), (12, 32, 4), (60, 16, 4), (6, 32, 6)])

@@ -17,7 +17,6 @@ from dawn_model.audio.waveform import (
     SPEECH_RATE,
     align_waveform,
     frame_count,
-    hidden_frame_count,
     normalise,
     resample,
     split_clips,
@@ -26,6 +25,11 @@ from dawn_model.audio.waveform import (
 )
 
 SEGMENTS = json.loads((GOLDEN / "hubert_segments.json").read_text())
+
+
+def hidden_frame_count(samples: int) -> int:
+    """Hidden frames that HuBERT's convolutions make of one clip of 16 kHz samples."""
+    return max(0, (samples - 400) // 320 + 1)
 
 
 def tone(hertz: float, rate: int, seconds: float) -> torch.Tensor:
