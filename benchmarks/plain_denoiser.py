@@ -1,4 +1,4 @@
-"""The denoiser computed literally as the specification describes it: the yardstick for speed, memory and
+"""The denoiser computed literally as docs/model.md describes it: the yardstick for speed, memory and
 exactness.
 
 Dense frame × frame scores, 275 input channels for every frame, both keys of every cross-attention through a

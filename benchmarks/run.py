@@ -1,4 +1,4 @@
-"""Times this code against the plain computation of the specification, in the same run, on this machine.
+"""Times this code against the plain computation, in the same run, on this machine.
 
     .venv/bin/python benchmarks/run.py                       # CPU, half an hour on two cores
     .venv/bin/python benchmarks/run.py --frames 100 --dtypes fp32 --repeats 1

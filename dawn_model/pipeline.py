@@ -1,4 +1,4 @@
-"""From a prepared portrait and conditions to motion latents (specification 2, steps 5 to 7)."""
+"""From a prepared portrait and conditions to motion latents (docs/model.md, "A clip, in order")."""
 
 from __future__ import annotations
 

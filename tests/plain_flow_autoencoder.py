@@ -1,4 +1,4 @@
-"""The decoder written down as the specification says it (section 3), with none of our shortcuts.
+"""The decoder written down plainly (docs/model.md, "Flow autoencoder"), with none of our shortcuts.
 
 Works on the authors' names: batch norms apart, upsampling stored, the source encoded again for every
 frame. The tests prove `FlowAutoencoder` equal to it; benchmarks time against it.
@@ -41,7 +41,7 @@ def tiny_official_state(width: int, down_blocks: int, bottleneck_blocks: int) ->
 
 
 class PlainFlowAutoencoder:
-    """`compute_fea` and `forward_with_flow` of the specification for one picture and one frame."""
+    """`compute_fea` and `forward_with_flow` for one picture and one frame."""
 
     def __init__(self, state: dict[str, Tensor]):
         self.state = {key.removeprefix("generator."): tensor for key, tensor in state.items()}

@@ -38,7 +38,7 @@ def _gain(key: str) -> float:
 
 
 def weight(key: str, shape: tuple[int, ...]) -> Tensor:
-    """A weight tensor by its full official key (specification section 11)."""
+    """A weight tensor by its full official key."""
     draws = generator(key).standard_normal(shape, dtype=np.float32)
     last = key.rsplit(".", 1)[-1]
     if last in _ONE_LIKE or (last == "weight" and len(shape) == 1):

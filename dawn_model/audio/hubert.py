@@ -1,6 +1,6 @@
 """The speech encoder: HuBERT (Hsu et al. 2021), as transformers computes it, 20 seconds at a time.
 
-Specification section 7. Nothing here reaches for the network: sizes are written down or read
+See docs/model.md, "Speech features". Nothing here reaches for the network: sizes are written down or read
 from the tensors, weights are handed in.
 """
 
@@ -65,11 +65,13 @@ def infer_size(state: Mapping[str, Tensor]) -> HubertSize:
     )
 
 
-def encode_speech(hear: Callable[[Tensor], Tensor], speech: Tensor, on_clip: OnClip | None = None) -> Tensor:
+def encode_speech(
+    encode_clip: Callable[[Tensor], Tensor], speech: Tensor, on_clip: OnClip | None = None
+) -> Tensor:
     """A whole sound, 16 kHz [samples] → hidden states [T, width].
 
-    The level is normalised over the whole sound, then every clip of 20 seconds is heard by
-    itself, as upstream does. `hear` maps a normalised signal [1, samples] to hidden states
+    The level is normalised over the whole sound, then every clip of 20 seconds is encoded by
+    itself, as upstream does. `encode_clip` maps a normalised signal [1, samples] to hidden states
     [1, T, width]. `on_clip(done, total)` is called after each clip; an exception raised
     there ends the work.
     """
@@ -77,7 +79,7 @@ def encode_speech(hear: Callable[[Tensor], Tensor], speech: Tensor, on_clip: OnC
     clips = split_clips(signal.shape[0])
     hidden = []
     for done, (start, stop) in enumerate(clips, start=1):
-        hidden.append(hear(signal[None, start:stop])[0])
+        hidden.append(encode_clip(signal[None, start:stop])[0])
         if on_clip is not None:
             on_clip(done, len(clips))
     return torch.cat(hidden)
@@ -134,7 +136,7 @@ class HubertEncoder(nn.Module):
     def all_layers(self, signal: Tensor) -> tuple[Tensor, ...]:
         """What enters each layer, and the last hidden states: layers + 1 tensors [B, T, width].
 
-        Not used by DAWN; other models that ComfyUI's own audio encoder serves ask for it.
+        Not used by DAWN; other models that ComfyUI's own audio encoder serves need it.
         """
         entered: list[Tensor] = []
 

@@ -1,6 +1,6 @@
-"""What the speech encoder hears of pauses and of loudness. The sound of the video is never touched.
+"""What the speech encoder gets of pauses and of loudness. The sound of the video is never touched.
 
-A recording's pauses hold breath, room and hum, and an encoder that hears something moves the mouth. The gate
+A recording's pauses hold breath, room and hum, and an encoder that gets something moves the mouth. The gate
 gives it digital silence there instead.
 """
 

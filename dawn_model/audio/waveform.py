@@ -1,6 +1,6 @@
 """Sound on its way to speech features and back: one 16 kHz channel in, one feature row per video frame out.
 
-Everything here is arithmetic; the speech encoder itself is in hubert.py (specification section 7).
+Everything here is arithmetic; the speech encoder itself is in hubert.py (docs/model.md, "Speech features").
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 from ..structures import FPS
 
 SPEECH_RATE = 16000
-"""Samples a second that the speech encoder hears."""
+"""Samples a second of what the speech encoder takes."""
 
 HIDDEN_STRIDE = 320
 """Samples from one hidden frame of the encoder to the next: 50 a second."""
@@ -21,7 +21,7 @@ RECEPTIVE_FIELD = 400
 """Samples that one hidden frame is made from."""
 
 CLIP_HIDDEN_FRAMES = 1000
-"""The encoder hears 20 seconds at a time."""
+"""The encoder takes 20 seconds at a time."""
 
 
 def frame_count(samples: int, rate: int) -> int:
@@ -42,7 +42,7 @@ def frame_count(samples: int, rate: int) -> int:
 def to_speech(waveform: Tensor, rate: int) -> Tensor:
     """Any sound [C, T] → one channel at 16 kHz, [T'], float32.
 
-    Channels are averaged (upstream hears the left one alone). A sound shorter than one
+    Channels are averaged (upstream takes the left one alone). A sound shorter than one
     video frame (40 ms) is followed by silence up to that length, because the encoder needs
     400 samples for its first hidden frame.
 
@@ -87,7 +87,7 @@ def split_clips(samples: int) -> list[tuple[int, int]]:
     """Where to cut a 16 kHz signal for the encoder: (start, stop) of clips of 20 seconds.
 
     Clips overlap by the 80 samples that complete the last hidden frame, so the hidden frames
-    of all clips continue each other without a gap or a repetition; no clip hears another.
+    of all clips continue each other without a gap or a repetition; no clip has context from another.
 
     Raises ValueError when the signal is too short for a single hidden frame.
     """

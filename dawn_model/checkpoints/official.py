@@ -1,4 +1,4 @@
-"""The authors' files as downloaded, read safely and strictly (specification 1)."""
+"""The authors' files as downloaded, read safely and strictly (docs/model.md, "Files")."""
 
 from __future__ import annotations
 

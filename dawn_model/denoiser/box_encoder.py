@@ -1,4 +1,4 @@
-"""Tells the denoiser where the face is: a mask of the face box, and its code (specification section 4)."""
+"""Where the face is: a mask of the face box, and its code (docs/model.md, "Box mask")."""
 
 from __future__ import annotations
 
@@ -64,6 +64,6 @@ def authors_box_encoder() -> dict[str, Tensor]:
 
     The authors never trained or saved this encoder: it was initialised at random after seeding with 1234.
     The shipped file holds what that gives, which is the best available hypothesis of what their denoiser
-    was trained with (specification section 1).
+    was trained with (docs/model.md, "Files").
     """
     return load_file(AUTHORS_WEIGHTS)

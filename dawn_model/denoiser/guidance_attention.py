@@ -1,5 +1,5 @@
-"""How audio, head pose and blink steer a frame: three cross-attentions onto one vector each
-(specification 5.5), in closed form (specification 9).
+"""How audio, head pose and blink guide a frame: three cross-attentions onto one vector each
+(docs/model.md, "Guidance of the conditions"), in closed form ("Exact shortcuts").
 
 With one real and one null key per condition
 - the softmax is a sigmoid of the difference of the two logits,

@@ -1,4 +1,5 @@
-"""The denoiser: predicts the noise in a clip's motion latents (paper section 3.3, specification 5).
+"""The denoiser: predicts the noise in a clip's motion latents (arXiv 2410.13726, section 3.3;
+docs/model.md, "Denoiser").
 
 What depends on the picture, the speech or the clip's length alone is computed once per clip
 by `UNet3D.prepare`; `UNet3D.forward` is what remains per sampling step.
@@ -40,7 +41,7 @@ LATENT_CHANNELS = 3
 
 
 class ConditionedBlock(nn.Module):
-    """Residual block steered by time, audio, head pose and blink (specification 5.4)."""
+    """Residual block conditioned on time, audio, head pose and blink (docs/model.md, "Denoiser")."""
 
     def __init__(
         self,
@@ -120,7 +121,7 @@ def join(parts: tuple[Tensor, ...]) -> Tensor:
 
 
 class OutputHead(nn.Module):
-    """Unconditioned residual block and a projection (specification 5.2, rows 14 and 15)."""
+    """Unconditioned residual block and a projection (docs/model.md, "Denoiser")."""
 
     def __init__(
         self,
@@ -352,7 +353,7 @@ class UNet3D(nn.Module):
         return rearrange(x, "(b f) h w c -> b c f h w", f=frames)
 
     def enter(self, x: Tensor, source: Tensor, slices: Slices) -> Tensor:
-        """Noisy latents [N, h, w, 3] → [N, h, w, width]: the first convolution; its share of the picture is `source`."""
+        """First convolution of latents, [N, h, w, 3] → [N, h, w, width]; `source` is the picture's share of it."""
 
         if len(source) not in (1, len(x)):
             source = source.repeat_interleave(len(x) // len(source), dim=0)

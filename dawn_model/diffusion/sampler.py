@@ -1,4 +1,4 @@
-"""Samplers: functions over a denoiser that turn noise into motion latents (specification 5.8, 5.9)."""
+"""Samplers: functions over a denoiser that turn noise into motion latents (docs/model.md, "Sampler")."""
 
 from __future__ import annotations
 

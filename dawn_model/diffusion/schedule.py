@@ -1,4 +1,4 @@
-"""The cosine noise schedule and the timesteps that a sampler visits (specification 5.9)."""
+"""The cosine noise schedule and the timesteps that a sampler visits (docs/model.md, "Sampler")."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""From face landmarks to what DAWN is told about a face: head pose, eye openness and box.
+"""From face landmarks to what conditions DAWN: head pose, eye openness and box.
 
 DAWN was trained with the pose of 3DDFA_V2, measured in a 120-pixel crop round the face. The convention
-(specification section 8) is kept; the pose itself comes from fitting the canonical face of MediaPipe to
+(docs/model.md, "Face") is kept; the pose itself comes from fitting the canonical face of MediaPipe to
 the landmarks, so nothing but the landmarker is needed.
 
 As one sees the picture: a positive yaw moves the nose to the left, a positive pitch moves it down, a
@@ -67,7 +67,7 @@ def canonical_face() -> CanonicalFace:
 
 
 def angles_from_rotation(rotation: Tensor) -> Tensor:
-    """[..., 3, 3] → yaw, pitch, roll [..., 3] in degrees (specification section 8).
+    """[..., 3, 3] → yaw, pitch, roll [..., 3] in degrees (docs/model.md, "Face").
 
     Looking sideways (|yaw| above about 86°) yaw counts as ±90° and roll as 0.
     """
@@ -102,7 +102,7 @@ def rotation_from_angles(angles: Tensor) -> Tensor:
 
 
 def eye_openness(landmarks: Tensor) -> Tensor:
-    """68 landmarks [..., 68, 3] → left and right eye-aspect ratio [..., 2] (section 8)."""
+    """68 landmarks [..., 68, 3] → left and right eye-aspect ratio [..., 2] (docs/model.md, "Face")."""
 
     def distance(a: int, b: int) -> Tensor:
         return (landmarks[..., a, :] - landmarks[..., b, :]).norm(dim=-1)
@@ -115,7 +115,7 @@ def eye_openness(landmarks: Tensor) -> Tensor:
 def landmark_box(landmarks: Tensor) -> Tensor:
     """68 landmarks [..., 68, 2 or 3] → x_min, y_min, x_max, y_max [..., 4].
 
-    Whole pixels, truncated toward zero, not clipped to the picture (section 8).
+    Whole pixels, truncated toward zero, not clipped to the picture (docs/model.md, "Face").
     """
     flat = landmarks[..., :2].trunc()
     return torch.cat([flat.amin(-2), flat.amax(-2)], dim=-1)

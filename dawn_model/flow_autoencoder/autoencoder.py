@@ -1,5 +1,5 @@
-"""The flow autoencoder: encode a portrait once, then move it frame by frame (paper section 3.2, "LFG";
-specification section 3).
+"""The flow autoencoder: encode a portrait once, then move it frame by frame (arXiv 2410.13726, section 3.2, "LFG";
+docs/model.md, "Flow autoencoder").
 
 Axes: B batch, F frames, C channels, S picture side, h and w motion-latent size (S / downscale).
 """

@@ -1,5 +1,5 @@
 """The hourglass network and the anti-aliased shrinking that the motion estimator is made of
-(specification section 3, "Training / autoencoding part")."""
+(docs/model.md, "Flow autoencoder")."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """From two pictures of one person to the motion between them: what the flow autoencoder is trained with and
-what turns a video into motion latents (paper section 3.2; specification section 3, "Training / autoencoding
-part"). Generating a talking head does not need it.
+what turns a video into motion latents (arXiv 2410.13726, section 3.2; docs/model.md, "Flow autoencoder").
+Generating a talking head does not need it.
 
 Axes: B pairs (or F frames), K regions, S picture side, h = w = S / downscale.
 """

@@ -1,7 +1,7 @@
 """Regions of a face as ellipses: position and shape, and the affine frame that carries one region to another.
 
-Specification section 3. A 2×2 covariance needs no LAPACK: everything here is in closed form, differentiable
-and the same on every device.
+See docs/model.md, "Flow autoencoder". A 2×2 covariance needs no LAPACK: everything here is in closed form,
+differentiable and the same on every device.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Motion latents → frames, a few at a time (specification section 2, steps 7 and 8)."""
+"""Motion latents → frames, a few at a time (docs/model.md, "A clip, in order")."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _LOOK_SECONDS = 2.0
 """Where the head looks is its motion without what is quicker than this."""
 
 _SOFT_FROM = 0.8
-"""A limit is felt from this share of it on, so that a head slows down and does not hit a wall."""
+"""A limit begins to act from this share of it on, so that a head slows down and does not hit a wall."""
 
 
 @dataclass(frozen=True)
@@ -112,12 +112,12 @@ def smooth(track: Tensor, seconds: float) -> Tensor:
 def _edit_pose(pose: Tensor, rest: FaceState, edit: MotionEdit) -> Tensor:
     """[F, 6]. Additions and factors that are neutral change no bit."""
     preset, angles = PRESETS[edit.preset], (edit.yaw, edit.pitch, edit.roll)
-    held = rest.pose.float().cpu()
+    rest_pose = rest.pose.float().cpu()
     scales = preset.movement * pose.new_tensor([*(angle.scale for angle in angles), *3 * [edit.shift_scale]])
-    pose = pose + (scales - 1) * (pose - held)
+    pose = pose + (scales - 1) * (pose - rest_pose)
     pose = smooth(pose, max(edit.smoothing, preset.smoothing))
     if edit.camera_pull:
-        look = smooth(pose - held, _LOOK_SECONDS)
+        look = smooth(pose - rest_pose, _LOOK_SECONDS)
         pull = pose.new_tensor([edit.camera_pull, edit.camera_pull, 0, 0, 0, 0])
         pose = pose - pull * look
     added = torch.zeros_like(pose)
@@ -129,8 +129,8 @@ def _edit_pose(pose: Tensor, rest: FaceState, edit: MotionEdit) -> Tensor:
                 added[:, column] += curve
     pose = pose + as_seen(added)
     limits = pose.new_tensor([angle.limit if angle.limit < NO_LIMIT else math.inf for angle in angles])
-    departure = pose[:, :ANGLES] - held[:ANGLES]
-    limited = held[:ANGLES] + _limit(departure, limits)
+    departure = pose[:, :ANGLES] - rest_pose[:ANGLES]
+    limited = rest_pose[:ANGLES] + _limit(departure, limits)
     beyond = departure.abs() > _SOFT_FROM * limits
     return torch.cat([torch.where(beyond, limited, pose[:, :ANGLES]), pose[:, ANGLES:]], dim=1)
 
@@ -145,14 +145,14 @@ def _limit(departure: Tensor, limits: Tensor) -> Tensor:
 
 def _edit_blink(blink: Tensor, rest: FaceState, edit: MotionEdit) -> Tensor:
     """[F, 2]: the track's own blinks or none; then lids that shut on top of it."""
-    frames, held = len(blink), rest.blink.float().cpu()
+    frames, rest_blink = len(blink), rest.blink.float().cpu()
     blinks = keyframe_blinks(edit.keyframes)
     kind = edit.blink if PRESETS[edit.preset].blinks else "none"
     if kind == "keep":
-        moved = (held + edit.blink_strength * (blink - held)).clamp(min=0)
+        moved = (rest_blink + edit.blink_strength * (blink - rest_blink)).clamp(min=0)
         blink = blink if edit.blink_strength == 1 else moved
     else:
-        blink = held.repeat(frames, 1)
+        blink = rest_blink.repeat(frames, 1)
     if kind == "new":
         strength = min(edit.blink_strength, 1.0)
         blinks += [

@@ -1,4 +1,4 @@
-"""From speech features to an absolute head pose and blink per frame (specification 6.3)."""
+"""From speech features to an absolute head pose and blink per frame (docs/model.md, "Pose and blink")."""
 
 from __future__ import annotations
 

@@ -93,13 +93,13 @@ def plot_head_motion(
         )
     text = max(9.0, min(height / 56, width / 72))
     values = _as_shown(motion.pose, motion.blink).T.numpy()
-    held = None if rest is None else _as_shown(rest.pose, rest.blink).tolist()
+    rest_values = None if rest is None else _as_shown(rest.pose, rest.blink).tolist()
     canvas = Canvas(width, height, _BACKGROUND)
     left, right = 11.5 * text, width - (6.5 if room_for_values else 1.5) * text
     seconds = frames / FPS
     blinks = find_blinks(motion)
     _title(canvas, right, text, seconds, frames, len(blinks), rest is not None)
-    rows = _rows(values, held, 3.4 * text, height - 2.6 * text, 0.7 * text)
+    rows = _rows(values, rest_values, 3.4 * text, height - 2.6 * text, 0.7 * text)
     for row in rows:
         canvas.rectangle(left, row.top, right, row.bottom, _PANEL)
     for first, end in blinks:
@@ -115,15 +115,15 @@ def plot_head_motion(
     for index, (row, colour) in enumerate(
         zip((*rows[1:], rows[-1]), (*CURVE_COLOURS, *EYE_COLOURS), strict=True)
     ):
-        if held is not None:
-            canvas.dashes(left, right, row.y(held[index]), _REST if index < 6 else colour)
+        if rest_values is not None:
+            canvas.dashes(left, right, row.y(rest_values[index]), _REST if index < 6 else colour)
         _curve(canvas, x, row.y(values[index]), colour, text)
     _eyes_legend(canvas, rows[-1], text)
     return HeadMotionPlot(canvas.finish(), left, right, rows, values, text)
 
 
 def _rows(
-    values: np.ndarray, held: list[float] | None, top: float, bottom: float, gap: float
+    values: np.ndarray, rest_values: list[float] | None, top: float, bottom: float, gap: float
 ) -> tuple[PlotRow, ...]:
     share = (bottom - top - gap * (len(_HEIGHTS) - 1)) / sum(_HEIGHTS)
     rows = []
@@ -134,8 +134,8 @@ def _rows(
         elif index == 7:
             shown = values[6:]
         low, high = float(shown.min()), float(shown.max())
-        if held is not None and index:
-            reference = held[index - 1 : index] if index < 7 else held[6:]
+        if rest_values is not None and index:
+            reference = rest_values[index - 1 : index] if index < 7 else rest_values[6:]
             low, high = min(low, *reference), max(high, *reference)
         if 1 <= index <= 6:
             missing = max(0.0, _SMALLEST_SPAN[index - 1] - (high - low)) / 2

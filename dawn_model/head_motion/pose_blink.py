@@ -1,7 +1,7 @@
 """The pose and blink generator: speech features and noise in, changes of pose and blink out.
 
-Decoder half of the authors' conditional VAE "PBNet" (paper section 3.4; specification
-section 6); the encoder half exists only for training and is not built. At inference it
+Decoder half of the authors' conditional VAE "PBNet" (arXiv 2410.13726, section 3.4;
+docs/model.md, "Pose and blink"); the encoder half exists only for training and is not built. At inference it
 runs once over the whole audio, so its attention is banded: memory and time grow linearly.
 
 Legend: B clips, T video frames of the audio, C features, D outputs (pose and/or blink).
@@ -31,7 +31,7 @@ class EqualRowsAttention(nn.Module):
     """Self-attention over rows that are all equal.
 
     Any weighted mean of equal values is that value, so queries, keys, bias and window do
-    not matter and one row is enough (specification section 9).
+    not matter and one row is enough (docs/model.md, "Exact shortcuts").
     """
 
     def __init__(self, channels: int, inner: int, operations: ModuleType = nn, dtype=None, device=None):

@@ -82,7 +82,7 @@ def film_head_motion(
         frames: (time in seconds, picture [H, W, 3] in 0..1) in order; read one by one, none is kept.
         threshold: least score of the detector.
         longest: how many frames at 25 a second are wanted; what comes later is not looked at.
-        on_frame: told how many seconds of the video have been looked at, after every frame.
+        on_frame: called with how many seconds of the video have been looked at, after every frame.
 
     Raises:
         ValueError: no frame, or none with a face.
@@ -131,9 +131,9 @@ def onto_portrait(motion: HeadMotion, rest: FaceState, reference: str) -> HeadMo
     if reference == "absolute":
         return HeadMotion(pose.clone(), blink.clone())
     zero = pose[0] if reference == "first frame" else pose.median(0).values
-    held = rest.pose.float().cpu()
-    moved = held + (pose - zero)
-    scale = held[3] * pose[:, 3] / zero[3].clamp(min=1e-9)
+    rest_pose = rest.pose.float().cpu()
+    moved = rest_pose + (pose - zero)
+    scale = rest_pose[3] * pose[:, 3] / zero[3].clamp(min=1e-9)
     open_eyes = torch.quantile(blink, _OPEN_QUANTILE, dim=0).clamp(min=1e-3)
     return HeadMotion(
         torch.cat([moved[:, :3], scale[:, None], moved[:, 4:]], dim=1),

@@ -24,7 +24,7 @@ fewer scores that the window hides, and larger ones are fewer and larger multipl
 
 
 def relative_bucket(distance: Tensor, buckets: int, max_distance: int) -> Tensor:
-    """Bucket index of query − key distances (specification 5.7, 6.2).
+    """Bucket index of query − key distances (docs/model.md, "Denoiser").
 
     Half of the buckets are for keys in the future; within a half, near distances have a
     bucket each and far ones share logarithmically wider buckets.
@@ -129,7 +129,7 @@ def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> T
 
 
 class TemporalAttention(nn.Module):
-    """Each pixel attends over the frames within the window (specification 5.7)."""
+    """Each pixel attends over the frames within the window (docs/model.md, "Denoiser")."""
 
     def __init__(
         self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
@@ -171,7 +171,7 @@ class TemporalAttention(nn.Module):
 
 
 class SpatialAttention(nn.Module):
-    """Full attention over the pixels of each frame (specification 5.7)."""
+    """Full attention over the pixels of each frame (docs/model.md, "Denoiser")."""
 
     def __init__(
         self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
@@ -211,7 +211,7 @@ class LinearWeights:
 
 
 class SpatialLinearAttention(nn.Module):
-    """Attention over pixels whose cost is linear in their number (specification 5.6)."""
+    """Attention over pixels whose cost is linear in their number (docs/model.md, "Denoiser")."""
 
     def __init__(
         self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None

@@ -34,7 +34,7 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 
 
 class ChannelNorm(nn.Module):
-    """Layer norm over channels with a gain and no bias (specification: LN-gamma)."""
+    """Layer norm over channels with a gain and no bias."""
 
     def __init__(self, channels: int, dtype=None, device=None):
         super().__init__()
@@ -96,7 +96,7 @@ class ClipStatistics:
 
 
 class ClipGroupNorm(nn.Module):
-    """Group norm whose statistics run over all frames of a clip (specification 5.4).
+    """Group norm whose statistics run over all frames of a clip (docs/model.md, "Denoiser").
 
     This couples every frame of a clip to every other, which is why a clip can not be
     sampled in independent pieces.
@@ -143,7 +143,7 @@ def normalise_and_activate(x: Tensor, affine: tuple[Tensor, Tensor]) -> Tensor:
 
 
 class TimeEmbedding(nn.Module):
-    """Sinusoids of the timestep through a two-layer network (specification 5.3)."""
+    """Sinusoids of the timestep through a two-layer network (docs/model.md, "Denoiser")."""
 
     def __init__(self, width: int, operations: ModuleType = nn, dtype=None, device=None):
         super().__init__()

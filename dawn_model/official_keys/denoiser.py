@@ -1,4 +1,4 @@
-"""Keys of `DAWN_128.pth` and `DAWN_256.pth`, below their entry `diffusion` (specification 5)."""
+"""Keys of `DAWN_128.pth` and `DAWN_256.pth`, below their entry `diffusion` (docs/model.md, "Files")."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 EPSILON = 1e-5
-"""Of the authors' batch norms (specification, conventions)."""
+"""Of the authors' batch norms (docs/model.md, "Files")."""
 
 _STATISTICS = ("weight", "bias", "running_mean", "running_var")
 

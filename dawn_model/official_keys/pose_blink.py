@@ -1,4 +1,4 @@
-"""The authors' pose and blink checkpoints, `checkpoint_*.pth.tar` (specification 6).
+"""The authors' pose and blink checkpoints, `checkpoint_*.pth.tar` (docs/model.md, "Pose and blink").
 
 The tensors alone do not say which of four near-identical decoders they belong to; the
 `opt.yaml` beside the checkpoint names it in `archiname`.
@@ -117,7 +117,7 @@ def _verify_frequencies(state: Mapping[str, Tensor], key: str, rotary_dim: int, 
 
 
 def pose_blink_config(options: Mapping[str, Any], state: Mapping[str, Tensor]) -> PoseBlinkConfig:
-    """Choose the variant from `opt.yaml`, every size from the tensors (specification 6.1).
+    """Choose the variant from `opt.yaml`, every size from the tensors (docs/model.md, "Pose and blink").
 
     Sizes that `opt.yaml` names as well (pos_dim, eye_dim, …) are not trusted: upstream
     overrides them. `max_distance` shapes no tensor and is taken from it (128 if absent).

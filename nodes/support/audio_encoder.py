@@ -44,7 +44,7 @@ class DawnAudioEncoder:
 def hidden_states(encoder: Any, speech: Tensor, on_clip: OnClip | None = None) -> Tensor:
     """Hidden states [T, D] of a 16 kHz signal from our encoder or from one of core's.
 
-    Core's own `encode_audio` hears the whole sound in one pass, which DAWN was not trained on and
+    Core's own `encode_audio` takes the whole sound in one pass, which DAWN was not trained on and
     which needs memory with the square of the length; so its network is run clip by clip.
     Raises ValueError for an encoder of another kind (Whisper, for one).
     """
@@ -57,7 +57,7 @@ def hidden_states(encoder: Any, speech: Tensor, on_clip: OnClip | None = None) -
         )
     mm.load_models_gpu([encoder.patcher])
 
-    def hear(signal: Tensor) -> Tensor:
+    def encode_clip(signal: Tensor) -> Tensor:
         return network.encoder(network.feature_projection(network.feature_extractor(signal)))[0]
 
-    return encode_speech(hear, speech.to(encoder.load_device), on_clip).float().cpu()
+    return encode_speech(encode_clip, speech.to(encoder.load_device), on_clip).float().cpu()

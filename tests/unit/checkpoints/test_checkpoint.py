@@ -572,5 +572,7 @@ def test_motion_estimator_of_the_same_file(downloads, copy):
     del content["bg_predictor"]["fc.bias"]
     (copy / AUTOENCODER).unlink()
     torch.save(content, copy / AUTOENCODER)
-    with pytest.raises(CheckpointError, match=r"background_predictor\.fc\.bias \(our name\) \[6\] is missing"):
+    with pytest.raises(
+        CheckpointError, match=r"background_predictor\.fc\.bias \(our name\) \[6\] is missing"
+    ):
         read_motion_estimator(copy / AUTOENCODER)

@@ -122,7 +122,7 @@ def test_a_region_carried_to_itself_does_not_move():
     assert torch.allclose(carry(regions, regions), torch.eye(2).expand(1, 3, 2, 2), atol=1e-5)
 
 
-def test_anti_alias_taps_follow_the_specification():
+def test_anti_alias_taps_are_a_gaussian():
     taps = anti_alias_kernel(4)
     distance = torch.arange(-6, 7).float()
     expected = torch.exp(-(distance**2) / (2 * 1.5**2))

@@ -207,7 +207,7 @@ def dense_decoder(
     first: torch.Tensor,
     z: torch.Tensor,
 ) -> torch.Tensor:
-    """The decoder as the specification writes it down: every frame against every frame,
+    """The decoder written down plainly: every frame against every frame,
     nothing folded, official names. The check of the band, the partial rotation and the
     equal-rows shortcut."""
     frames, heads, dim = audio.shape[1], config.heads, config.head_dim
