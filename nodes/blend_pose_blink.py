@@ -8,15 +8,16 @@ from ..dawn_model.head_motion.blend import blend_head_motion
 from ..dawn_model.structures import HeadMotion
 from .support.node import POSE, DawnNode, schema
 from .support.sockets import DawnPose
+from .support.widgets import decimal
 
 
 class DawnBlendPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnBlendPoseBlink",
-            display_name="DAWN Blend Pose & Blink",
-            category=POSE,
+            "DawnBlendPoseBlink",
+            "DAWN Blend Pose & Blink",
+            POSE,
             search_aliases=["head pose", "mix head motion"],
             description=(
                 "Mixes two head motions of the same length. Head and eyes have a weight each: take the head from "
@@ -39,11 +40,6 @@ class DawnBlendPoseBlink(DawnNode):
 
 
 def _weight(name: str, what: str) -> io.Input:
-    return io.Float.Input(
-        name,
-        default=0.5,
-        min=0.0,
-        max=1.0,
-        step=0.05,
-        tooltip=f"Where to take {what} from: 0 is all from pose_a, 1 is all from pose_b.",
+    return decimal(
+        name, 0.5, (0.0, 1.0), 0.05, f"Where to take {what} from: 0 is all from pose_a, 1 is all from pose_b."
     )

@@ -21,6 +21,7 @@ from .support.lists import one_call_each
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
 from .support.sockets import DawnPortrait, DawnPose, Floats
+from .support.widgets import decimal, whole
 
 ANGLES = {
     "yaw": "turns the nose to the right of the picture",
@@ -34,17 +35,11 @@ class DawnEditPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnEditPoseBlink",
-            display_name="DAWN Edit Pose & Blink",
-            category=POSE,
+            "DawnEditPoseBlink",
+            "DAWN Edit Pose & Blink",
+            POSE,
             search_aliases=["head pose", "head motion", "eye blink", "keyframes"],
-            advanced=(
-                "yaw_limit",
-                "pitch_limit",
-                "roll_limit",
-                "shift_scale",
-                "blink_seed",
-            ),
+            advanced=("yaw_limit", "pitch_limit", "roll_limit", "shift_scale", "blink_seed"),
             description=(
                 "Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you "
                 "see the picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll "
@@ -62,29 +57,26 @@ class DawnEditPoseBlink(DawnNode):
                     "blink. lips only: head and eyes rest. Everything below applies on top.",
                 ),
                 *_angle_inputs(),
-                io.Float.Input(
+                decimal(
                     "shift_scale",
-                    default=1.0,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="How much the head moves sideways, up and down, and nearer: 0 not at all, 1 as it is.",
+                    1.0,
+                    (0.0, 3.0),
+                    0.05,
+                    "How much the head moves sideways, up and down, and nearer: 0 not at all, 1 as it is.",
                 ),
-                io.Float.Input(
+                decimal(
                     "smoothing",
-                    default=0.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.05,
-                    tooltip="Seconds. Motion of the head that is quicker than this is smoothed away; blinks stay.",
+                    0.0,
+                    (0.0, 10.0),
+                    0.05,
+                    "Seconds. Motion of the head that is quicker than this is smoothed away; blinks stay.",
                 ),
-                io.Float.Input(
+                decimal(
                     "camera_pull",
-                    default=0.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Keeps the eyes on the camera, where the portrait looks: 1 takes away all slow turning "
+                    0.0,
+                    (0.0, 1.0),
+                    0.05,
+                    "Keeps the eyes on the camera, where the portrait looks: 1 takes away all slow turning "
                     "and looking up or down, 0 none. Quick nods and shakes stay.",
                 ),
                 io.Combo.Input(
@@ -94,29 +86,21 @@ class DawnEditPoseBlink(DawnNode):
                     tooltip="keep: the blinks that are there. new: others, as often as set below. none: eyes as in "
                     "the portrait. Keyframes can blink in any case.",
                 ),
-                io.Float.Input(
+                decimal(
                     "blink_strength",
-                    default=1.0,
-                    min=0.0,
-                    max=2.0,
-                    step=0.05,
-                    tooltip="How far the lids move: 0 not at all, 1 as they do, 2 twice as far.",
+                    1.0,
+                    (0.0, 2.0),
+                    0.05,
+                    "How far the lids move: 0 not at all, 1 as they do, 2 twice as far.",
                 ),
-                io.Float.Input(
+                decimal(
                     "blinks_per_minute",
-                    default=15.0,
-                    min=0.0,
-                    max=60.0,
-                    step=1.0,
-                    tooltip="How often new blinks come; people blink 10 to 20 times a minute.",
+                    15.0,
+                    (0.0, 60.0),
+                    1.0,
+                    "How often new blinks come; people blink 10 to 20 times a minute.",
                 ),
-                io.Int.Input(
-                    "blink_seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    tooltip="Other moments for new blinks.",
-                ),
+                whole("blink_seed", 0, (0, 0xFFFFFFFFFFFFFFFF), "Other moments for new blinks."),
                 io.String.Input(
                     "keyframes",
                     default="",
@@ -141,29 +125,22 @@ def _angle_inputs() -> list[io.Input]:
     inputs = []
     for axis, positive in ANGLES.items():
         inputs += [
-            io.Float.Input(
+            decimal(
                 f"{axis}_scale",
-                default=1.0,
-                min=-3.0,
-                max=3.0,
-                step=0.05,
-                tooltip=f"How much {axis} moves: 0 not at all, 1 as it is, 2 twice as far, -1 the other way round.",
+                1.0,
+                (-3.0, 3.0),
+                0.05,
+                f"How much {axis} moves: 0 not at all, 1 as it is, 2 twice as far, -1 the other way round.",
             ),
-            io.Float.Input(
-                f"{axis}_offset",
-                default=0.0,
-                min=-90.0,
-                max=90.0,
-                step=0.5,
-                tooltip=f"Degrees for the whole clip; positive {positive}.",
+            decimal(
+                f"{axis}_offset", 0.0, (-90.0, 90.0), 0.5, f"Degrees for the whole clip; positive {positive}."
             ),
-            io.Float.Input(
+            decimal(
                 f"{axis}_limit",
-                default=NO_LIMIT,
-                min=0.0,
-                max=NO_LIMIT,
-                step=0.5,
-                tooltip=f"{axis} never departs further than this from the portrait, in degrees to either side, "
+                NO_LIMIT,
+                (0.0, NO_LIMIT),
+                0.5,
+                f"{axis} never departs further than this from the portrait, in degrees to either side, "
                 f"whatever else is set. {NO_LIMIT:g} is no limit.",
             ),
         ]

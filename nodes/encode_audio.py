@@ -19,6 +19,7 @@ from .support import host
 from .support.audio_encoder import hidden_states
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import DawnAudio, DawnModel, Speech
+from .support.widgets import decimal
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,11 @@ class DawnEncodeAudio(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnEncodeAudio",
-            display_name="DAWN Encode Audio",
-            category=STAGES,
+            "DawnEncodeAudio",
+            "DAWN Encode Audio",
+            STAGES,
             search_aliases=["speech features", "voice", "lip sync audio", "silence gate"],
-            advanced=(
-                "silence_attack",
-                "silence_hold",
-                "level",
-            ),
+            advanced=("silence_attack", "silence_hold", "level"),
             description=(
                 "Turns speech into features at 25 frames a second. Any sample rate and number of channels; the "
                 "whole audio is used unless you cut it here. The video will have exactly `frames` frames, and the "
@@ -47,61 +44,49 @@ class DawnEncodeAudio(DawnNode):
             inputs=[
                 DawnModel.Input("model", tooltip="The model that will speak. dawn-nano hears by itself."),
                 io.Audio.Input("audio", tooltip="The speech, at best without music or noise."),
-                io.Float.Input(
-                    "start",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.04,
-                    tooltip="Where to start in the audio, in seconds.",
-                ),
-                io.Float.Input(
+                decimal("start", 0.0, (0.0, 86400.0), 0.04, "Where to start in the audio, in seconds."),
+                decimal(
                     "duration",
-                    default=0.0,
-                    min=0.0,
-                    max=86400.0,
-                    step=0.04,
-                    tooltip="How much of the audio to use, in seconds. 0 means all of it. When there is less, the "
+                    0.0,
+                    (0.0, 86400.0),
+                    0.04,
+                    "How much of the audio to use, in seconds. 0 means all of it. When there is less, the "
                     "video is as long as the audio, and the log says so.",
                 ),
-                io.Float.Input(
+                decimal(
                     "tail",
-                    default=0.0,
-                    min=0.0,
-                    max=600.0,
-                    step=0.04,
+                    0.0,
+                    (0.0, 600.0),
+                    0.04,
+                    "Seconds of silence to add at the end, so that the mouth closes before the video ends.",
                     optional=True,
-                    tooltip="Seconds of silence to add at the end, so that the mouth closes before the video ends.",
                 ),
-                io.Float.Input(
+                decimal(
                     "silence_threshold",
-                    default=0.0,
-                    min=0.0,
-                    max=80.0,
-                    step=1.0,
-                    optional=True,
-                    tooltip="Lets the mouth rest in pauses: what is so many dB below the loud parts reaches the "
+                    0.0,
+                    (0.0, 80.0),
+                    1.0,
+                    "Lets the mouth rest in pauses: what is so many dB below the loud parts reaches the "
                     "model as silence. 30 suits most recordings, more for very clean ones. 0 is off, as in the "
                     "paper. The sound you hear stays as it is.",
+                    optional=True,
                 ),
-                io.Float.Input(
+                decimal(
                     "silence_attack",
-                    default=0.05,
-                    min=0.0,
-                    max=5.0,
-                    step=0.01,
+                    0.05,
+                    (0.0, 5.0),
+                    0.01,
+                    "How long before speech begins a pause ends, in seconds. Longer keeps soft beginnings.",
                     optional=True,
-                    tooltip="How long before speech begins a pause ends, in seconds. Longer keeps soft beginnings.",
                 ),
-                io.Float.Input(
+                decimal(
                     "silence_hold",
-                    default=0.2,
-                    min=0.0,
-                    max=5.0,
-                    step=0.01,
-                    optional=True,
-                    tooltip="How long after speech a pause begins, in seconds. Longer keeps soft endings and short "
+                    0.2,
+                    (0.0, 5.0),
+                    0.01,
+                    "How long after speech a pause begins, in seconds. Longer keeps soft endings and short "
                     "pauses between words.",
+                    optional=True,
                 ),
                 io.Boolean.Input(
                     "level",

@@ -14,9 +14,9 @@ class DawnExample(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnExample",
-            display_name="DAWN Example",
-            category=CATEGORY,
+            "DawnExample",
+            "DAWN Example",
+            CATEGORY,
             search_aliases=["example", "sample portrait", "sample speech", "demo"],
             description=(
                 "A portrait, speech and a video that come with this plugin, so that the templates run at once. For "

@@ -13,6 +13,7 @@ from .load_model import LoadedModel
 from .support import host
 from .support.node import POSE, DawnNode, schema
 from .support.sockets import DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
+from .support.widgets import whole
 
 BYTES_PER_FRAME = 32 * 1024
 """Activations of the small networks, generously."""
@@ -22,9 +23,9 @@ class DawnGeneratePoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnGeneratePoseBlink",
-            display_name="DAWN Generate Pose & Blink",
-            category=POSE,
+            "DawnGeneratePoseBlink",
+            "DAWN Generate Pose & Blink",
+            POSE,
             search_aliases=["head pose", "head motion", "blink", "talking"],
             description=(
                 "Lets the speech move the head and blink the eyes, starting from how the portrait holds them. "
@@ -34,13 +35,12 @@ class DawnGeneratePoseBlink(DawnNode):
                 DawnModel.Input("model"),
                 DawnPortrait.Input("portrait"),
                 DawnAudio.Input("speech"),
-                io.Int.Input(
+                whole(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    0,
+                    (0, 0xFFFFFFFFFFFFFFFF),
+                    "The same seed gives the same head motion on every machine.",
                     control_after_generate=True,
-                    tooltip="The same seed gives the same head motion on every machine.",
                 ),
             ],
             outputs=[DawnPose.Output(display_name="pose")],

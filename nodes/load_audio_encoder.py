@@ -15,9 +15,9 @@ class DawnLoadAudioEncoder(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnLoadAudioEncoder",
-            display_name="DAWN Load Audio Encoder",
-            category=LOADERS,
+            "DawnLoadAudioEncoder",
+            "DAWN Load Audio Encoder",
+            LOADERS,
             search_aliases=["hubert", "speech encoder", "wav2vec"],
             advanced=("dtype",),
             description=(

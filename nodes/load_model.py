@@ -61,9 +61,9 @@ class DawnLoadModel(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnLoadModel",
-            display_name="DAWN Load Model",
-            category=LOADERS,
+            "DawnLoadModel",
+            "DAWN Load Model",
+            LOADERS,
             search_aliases=["load dawn", "talking head model", "lip sync model"],
             advanced=("dtype",),
             description=(

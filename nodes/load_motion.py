@@ -16,9 +16,9 @@ class DawnLoadMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnLoadMotion",
-            display_name="DAWN Load Motion",
-            category=MOTION,
+            "DawnLoadMotion",
+            "DAWN Load Motion",
+            MOTION,
             search_aliases=["motion latents", "import motion"],
             description=(
                 "Brings back motion that DAWN Save Motion wrote, with its sound. Render it with the model that "

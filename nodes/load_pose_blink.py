@@ -30,9 +30,9 @@ class DawnLoadPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnLoadPoseBlink",
-            display_name="DAWN Load Pose & Blink",
-            category=POSE,
+            "DawnLoadPoseBlink",
+            "DAWN Load Pose & Blink",
+            POSE,
             search_aliases=["head pose", "import head motion", "csv"],
             description=(
                 "Loads head motion and blinks from a CSV table or a safetensors file. Tables may come from a "

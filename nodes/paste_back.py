@@ -19,6 +19,7 @@ from ..dawn_model.structures import MotionLatents
 from .support import host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import DawnMotion, DawnPortrait, Motion
+from .support.widgets import decimal, whole
 
 log = logging.getLogger(__name__)
 
@@ -30,15 +31,11 @@ class DawnPasteBack(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnPasteBack",
-            display_name="DAWN Paste Back",
-            category=STAGES,
+            "DawnPasteBack",
+            "DAWN Paste Back",
+            STAGES,
             search_aliases=["face paste", "uncrop face", "stitch face", "blend face"],
-            advanced=(
-                "feather",
-                "detail",
-                "first_frame",
-            ),
+            advanced=("feather", "detail", "first_frame"),
             description=(
                 "Puts the animated square back into the whole picture, without a seam. With the motion connected, "
                 "the head keeps the sharpness of the picture while it moves. Frames may come from Render Frames or "
@@ -73,29 +70,27 @@ class DawnPasteBack(DawnNode):
                     tooltip="square: everything that was animated, for heads that move. face: only the face, for a "
                     "head that stays where it is and hair or a background that must not change at all.",
                 ),
-                io.Float.Input(
+                decimal(
                     "feather",
-                    default=DEFAULTS.feather,
-                    min=0.0,
-                    max=0.25,
-                    step=0.01,
-                    tooltip="How wide the border fades, in sides of the square.",
+                    DEFAULTS.feather,
+                    (0.0, 0.25),
+                    0.01,
+                    "How wide the border fades, in sides of the square.",
                 ),
-                io.Float.Input(
+                decimal(
                     "colour_match",
-                    default=DEFAULTS.colour_match,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Brings the frames' colours to those of the picture, the same change for all frames.",
+                    DEFAULTS.colour_match,
+                    (0.0, 1.0),
+                    0.05,
+                    "Brings the frames' colors to those of the picture, the same change for all frames.",
+                    display_name="color_match",
                 ),
-                io.Float.Input(
+                decimal(
                     "detail",
-                    default=DEFAULTS.detail,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How much of what is finer than the frames can show comes from the picture. 0 shows "
+                    DEFAULTS.detail,
+                    (0.0, 1.0),
+                    0.05,
+                    "How much of what is finer than the frames can show comes from the picture. 0 shows "
                     "the frames as they are.",
                 ),
                 io.Combo.Input(
@@ -105,21 +100,19 @@ class DawnPasteBack(DawnNode):
                     tooltip="picture: the whole picture. square: only what was animated, no larger than it is in the "
                     "picture, but as sharp; region, feather, mask and onto are for the picture.",
                 ),
-                io.Int.Input(
+                whole(
                     "longest_side",
-                    default=1920,
-                    min=0,
-                    max=16384,
-                    tooltip="Makes larger pictures smaller, in pixels, because a minute of frames at 1920×1080 takes "
+                    1920,
+                    (0, 16384),
+                    "Makes larger pictures smaller, in pixels, because a minute of frames at 1920×1080 takes "
                     "37 GB of memory. Sides come out even, as videos need them. 0 keeps the size of the picture.",
                 ),
-                io.Int.Input(
+                whole(
                     "first_frame",
-                    default=0,
-                    min=0,
-                    max=10_000_000,
+                    0,
+                    (0, 10_000_000),
+                    "With the motion connected: which of its frames the first image is, as in Render Frames.",
                     optional=True,
-                    tooltip="With the motion connected: which of its frames the first image is, as in Render Frames.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images"), io.Mask.Output(display_name="mask")],

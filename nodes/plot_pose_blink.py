@@ -14,6 +14,7 @@ from .support import host
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
 from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.widgets import whole
 
 BYTES_PER_PIXEL = 12
 
@@ -22,9 +23,9 @@ class DawnPlotPoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnPlotPoseBlink",
-            display_name="DAWN Plot Pose & Blink",
-            category=POSE,
+            "DawnPlotPoseBlink",
+            "DAWN Plot Pose & Blink",
+            POSE,
             search_aliases=["head pose", "head motion graph", "curves"],
             description=(
                 "Draws head motion and blinks over time: the speech, yaw, pitch, roll, size and position, and how "
@@ -36,22 +37,14 @@ class DawnPlotPoseBlink(DawnNode):
                 DawnPortrait.Input(
                     "portrait", optional=True, tooltip="To see how it holds head and eyes, dashed."
                 ),
-                io.Int.Input(
+                whole(
                     "width",
-                    default=1280,
-                    min=SMALLEST[0],
-                    max=4096,
+                    1280,
+                    (SMALLEST[0], 4096),
+                    "Of the picture, in pixels. 640 by 480 is enough for a moving cursor.",
                     step=8,
-                    tooltip="Of the picture, in pixels. 640 by 480 is enough for a moving cursor.",
                 ),
-                io.Int.Input(
-                    "height",
-                    default=960,
-                    min=SMALLEST[1],
-                    max=4096,
-                    step=8,
-                    tooltip="Of the picture, in pixels.",
-                ),
+                whole("height", 960, (SMALLEST[1], 4096), "Of the picture, in pixels.", step=8),
                 io.Boolean.Input(
                     "moving_cursor",
                     default=False,

@@ -17,6 +17,7 @@ from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
 from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
 from .support.video_frames import timed_frames
+from .support.widgets import decimal
 
 log = logging.getLogger(__name__)
 
@@ -25,9 +26,9 @@ class DawnPoseBlinkFromVideo(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnPoseBlinkFromVideo",
-            display_name="DAWN Pose & Blink From Video",
-            category=POSE,
+            "DawnPoseBlinkFromVideo",
+            "DAWN Pose & Blink From Video",
+            POSE,
             search_aliases=["head pose", "head tracking", "reenactment", "driving video"],
             description=(
                 "Takes head motion and blinks from a video of somebody, with any frame rate, for the portrait to "
@@ -50,21 +51,19 @@ class DawnPoseBlinkFromVideo(DawnNode):
                     "absolute: it is turned exactly as in the video.",
                 ),
                 length_input(),
-                io.Float.Input(
+                decimal(
                     "images_fps",
-                    default=float(FPS),
-                    min=0.1,
-                    max=1000.0,
-                    step=0.01,
-                    tooltip="Frames a second of a batch of images. A video brings its own.",
+                    float(FPS),
+                    (0.1, 1000.0),
+                    0.01,
+                    "Frames a second of a batch of images. A video brings its own.",
                 ),
-                io.Float.Input(
+                decimal(
                     "threshold",
-                    default=0.5,
-                    min=0.05,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How sure the face detector must be. Lower it when the face is not found.",
+                    0.5,
+                    (0.05, 1.0),
+                    0.05,
+                    "How sure the face detector must be. Lower it when the face is not found.",
                 ),
             ],
             outputs=[

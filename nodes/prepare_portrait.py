@@ -25,6 +25,7 @@ from ..dawn_model.face.state import face_state
 from .support import host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import BoundingBox, DawnPortrait, FaceLandmarks
+from .support.widgets import decimal, whole
 
 log = logging.getLogger(__name__)
 
@@ -35,17 +36,11 @@ class DawnPreparePortrait(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnPreparePortrait",
-            display_name="DAWN Prepare Portrait",
-            category=STAGES,
+            "DawnPreparePortrait",
+            "DAWN Prepare Portrait",
+            STAGES,
             search_aliases=["face", "face detection", "portrait", "crop face", "face landmarks"],
-            advanced=(
-                "threshold",
-                "shift_x",
-                "shift_y",
-                "background",
-                "box",
-            ),
+            advanced=("threshold", "shift_x", "shift_y", "background", "box"),
             description=(
                 "Finds the face, measures how the head is held and how far the eyes are open, and cuts a square "
                 "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd. A "
@@ -63,46 +58,36 @@ class DawnPreparePortrait(DawnNode):
                     default=ORDERS[0],
                     tooltip="How faces are numbered when there are several.",
                 ),
-                io.Int.Input(
-                    "face_index",
-                    default=0,
-                    min=0,
-                    max=99,
-                    tooltip="Which face to use; 0 is the first in that order.",
-                ),
-                io.Float.Input(
+                whole("face_index", 0, (0, 99), "Which face to use; 0 is the first in that order."),
+                decimal(
                     "margin",
-                    default=MARGIN,
-                    min=0.0,
-                    max=3.0,
-                    step=0.05,
-                    tooltip="Room round the face, in sizes of the face. The default matches DAWN's training data.",
+                    MARGIN,
+                    (0.0, 3.0),
+                    0.05,
+                    "Room round the face, in sizes of the face. The default matches DAWN's training data.",
                 ),
-                io.Float.Input(
+                decimal(
                     "threshold",
-                    default=0.5,
-                    min=0.05,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="How sure the face detector must be. Lower it when a face is not found.",
+                    0.5,
+                    (0.05, 1.0),
+                    0.05,
+                    "How sure the face detector must be. Lower it when a face is not found.",
                 ),
-                io.Float.Input(
+                decimal(
                     "shift_x",
-                    default=SHIFT[0],
-                    min=-1.0,
-                    max=1.0,
-                    step=0.01,
+                    SHIFT[0],
+                    (-1.0, 1.0),
+                    0.01,
+                    "Moves the square to the right, in sides of the square.",
                     optional=True,
-                    tooltip="Moves the square to the right, in sides of the square.",
                 ),
-                io.Float.Input(
+                decimal(
                     "shift_y",
-                    default=SHIFT[1],
-                    min=-1.0,
-                    max=1.0,
-                    step=0.01,
+                    SHIFT[1],
+                    (-1.0, 1.0),
+                    0.01,
+                    "Moves the square down, in sides of the square. The default matches DAWN's training data.",
                     optional=True,
-                    tooltip="Moves the square down, in sides of the square. The default matches DAWN's training data.",
                 ),
                 io.Boolean.Input(
                     "align_roll",

@@ -14,15 +14,16 @@ from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import DawnModel, DawnMotion, DawnPortrait, Motion
+from .support.widgets import whole
 
 
 class DawnRenderFrames(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnRenderFrames",
-            display_name="DAWN Render Frames",
-            category=STAGES,
+            "DawnRenderFrames",
+            "DAWN Render Frames",
+            STAGES,
             search_aliases=["talking", "portrait animation", "decode motion"],
             advanced=("frames_per_slice",),
             description=(
@@ -33,31 +34,28 @@ class DawnRenderFrames(DawnNode):
                 DawnModel.Input("model"),
                 DawnPortrait.Input("portrait"),
                 DawnMotion.Input("motion"),
-                io.Int.Input(
+                whole(
                     "first_frame",
-                    default=0,
-                    min=0,
-                    max=10_000_000,
+                    0,
+                    (0, 10_000_000),
+                    "Where to start, counted from 0; 25 frames are a second. The sound is cut to match.",
                     optional=True,
-                    tooltip="Where to start, counted from 0; 25 frames are a second. The sound is cut to match.",
                 ),
-                io.Int.Input(
+                whole(
                     "last_frame",
-                    default=LAST,
-                    min=LAST,
-                    max=10_000_000,
+                    LAST,
+                    (LAST, 10_000_000),
+                    "The last frame to render, itself included. -1 means up to the end.",
                     optional=True,
-                    tooltip="The last frame to render, itself included. -1 means up to the end.",
                 ),
-                io.Int.Input(
+                whole(
                     "frames_per_slice",
-                    default=0,
-                    min=0,
-                    max=10000,
-                    optional=True,
-                    tooltip="How many frames are rendered at once. It changes memory and speed, never the result. "
+                    0,
+                    (0, 10000),
+                    "How many frames are rendered at once. It changes memory and speed, never the result. "
                     "0 chooses: as many as suit the device, fewer if they do not fit into free memory. The log "
                     "says what was chosen.",
+                    optional=True,
                 ),
             ],
             outputs=[

@@ -16,6 +16,7 @@ from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
+from .support.widgets import decimal, whole
 
 PREVIEW_EVERY = 4
 
@@ -24,17 +25,11 @@ class DawnSampleMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnSampleMotion",
-            display_name="DAWN Sample Motion",
-            category=STAGES,
+            "DawnSampleMotion",
+            "DAWN Sample Motion",
+            STAGES,
             search_aliases=["lip sync", "talking", "portrait animation", "diffusion motion"],
-            advanced=(
-                "eta",
-                "guidance",
-                "window",
-                "sampler",
-                "frames_per_slice",
-            ),
+            advanced=("eta", "guidance", "window", "sampler", "frames_per_slice"),
             description=(
                 "Samples how the picture moves for the whole clip at once: the long step. The result can be "
                 "rendered again without sampling again."
@@ -44,45 +39,40 @@ class DawnSampleMotion(DawnNode):
                 DawnPortrait.Input("portrait"),
                 DawnAudio.Input("speech"),
                 DawnPose.Input("pose"),
-                io.Int.Input(
+                whole(
                     "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
+                    0,
+                    (0, 0xFFFFFFFFFFFFFFFF),
+                    "The same seed gives the same clip on every machine, up to rounding.",
                     control_after_generate=True,
-                    tooltip="The same seed gives the same clip on every machine, up to rounding.",
                 ),
-                io.Int.Input(
+                whole(
                     "steps",
-                    default=0,
-                    min=0,
-                    max=200,
-                    tooltip="Denoising steps; the time grows with them. 0 takes what suits the model: 20 for the "
+                    0,
+                    (0, 200),
+                    "Denoising steps; the time grows with them. 0 takes what suits the model: 20 for the "
                     "authors' models, as in the paper, 4 for dawn-nano.",
                 ),
-                io.Float.Input(
+                decimal(
                     "eta",
-                    default=1.0,
-                    min=0.0,
-                    max=1.0,
-                    step=0.05,
-                    tooltip="Fresh noise per step of ddim: 1 is the paper's setting, 0 is deterministic.",
+                    1.0,
+                    (0.0, 1.0),
+                    0.05,
+                    "Fresh noise per step of ddim: 1 is the paper's setting, 0 is deterministic.",
                 ),
-                io.Float.Input(
+                decimal(
                     "guidance",
-                    default=1.0,
-                    min=0.0,
-                    max=10.0,
-                    step=0.1,
-                    tooltip="Follow speech and pose more strongly than trained. 1 is the paper's setting; "
+                    1.0,
+                    (0.0, 10.0),
+                    0.1,
+                    "Follow speech and pose more strongly than trained. 1 is the paper's setting; "
                     "any other value doubles the time.",
                 ),
-                io.Int.Input(
+                whole(
                     "window",
-                    default=0,
-                    min=0,
-                    max=1000,
-                    tooltip="How many frames each frame sees to either side. 0 takes what the model is made for: 40 "
+                    0,
+                    (0, 1000),
+                    "How many frames each frame sees to either side. 0 takes what the model is made for: 40 "
                     "for the authors' models, as in the paper.",
                 ),
                 io.Combo.Input(
@@ -93,16 +83,15 @@ class DawnSampleMotion(DawnNode):
                     tooltip="ddim is the paper's. dpmpp_2m (DPM-Solver++ of second order) is deterministic, ignores "
                     "eta and needs fewer steps.",
                 ),
-                io.Int.Input(
+                whole(
                     "frames_per_slice",
-                    default=0,
-                    min=0,
-                    max=10000,
-                    optional=True,
-                    tooltip="How many frames are computed at once. It changes memory and speed, never the result. "
+                    0,
+                    (0, 10000),
+                    "How many frames are computed at once. It changes memory and speed, never the result. "
                     "0 chooses: as many as suit the device, fewer if they do not fit into free memory, and if even "
                     "one does not, the clip's intermediate results wait in the computer's own memory. The log "
                     "says what was chosen.",
+                    optional=True,
                 ),
             ],
             outputs=[DawnMotion.Output(display_name="motion")],

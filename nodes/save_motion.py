@@ -15,9 +15,9 @@ class DawnSaveMotion(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnSaveMotion",
-            display_name="DAWN Save Motion",
-            category=MOTION,
+            "DawnSaveMotion",
+            "DAWN Save Motion",
+            MOTION,
             search_aliases=["motion latents", "export motion"],
             description=(
                 "Saves sampled motion with its sound into the output folder. DAWN Load Motion brings it back another "

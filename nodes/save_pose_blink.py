@@ -17,9 +17,9 @@ class DawnSavePoseBlink(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnSavePoseBlink",
-            display_name="DAWN Save Pose & Blink",
-            category=POSE,
+            "DawnSavePoseBlink",
+            "DAWN Save Pose & Blink",
+            POSE,
             search_aliases=["head pose", "export head motion", "csv"],
             description=(
                 "Saves head motion and blinks in ComfyUI's output folder: as a table that any spreadsheet opens, "

@@ -26,6 +26,7 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .support.node import CATEGORY, DawnNode, schema
 from .support.sockets import DawnModel
+from .support.widgets import whole
 
 PAUSE_DB = 30.0
 
@@ -34,9 +35,9 @@ class DawnTalkingHead(DawnNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            node_id="DawnTalkingHead",
-            display_name="DAWN Talking Head",
-            category=CATEGORY,
+            "DawnTalkingHead",
+            "DAWN Talking Head",
+            CATEGORY,
             search_aliases=[
                 "lip sync",
                 "lipsync",
@@ -76,14 +77,13 @@ class DawnTalkingHead(DawnNode):
                     label_off="head only",
                     tooltip="Whether the video shows the whole picture, or only the square round the head.",
                 ),
-                io.Int.Input(
+                whole(
                     "size",
+                    1024,
+                    (64, 8192),
+                    "The longest side of the video at most, in pixels. It never gets larger than the picture.",
                     optional=True,
-                    default=1024,
-                    min=64,
-                    max=8192,
                     step=2,
-                    tooltip="The longest side of the video at most, in pixels. It never gets larger than the picture.",
                 ),
                 io.Combo.Input(
                     "head_motion",
@@ -107,14 +107,13 @@ class DawnTalkingHead(DawnNode):
                     default=True,
                     tooltip="Keeps the mouth still in pauses, however noisy they are. The sound stays as it is.",
                 ),
-                io.Int.Input(
+                whole(
                     "seed",
+                    0,
+                    (0, 0xFFFFFFFFFFFFFFFF),
+                    "Another seed gives another performance of the same speech.",
                     optional=True,
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
                     control_after_generate=True,
-                    tooltip="Another seed gives another performance of the same speech.",
                 ),
             ],
             outputs=[

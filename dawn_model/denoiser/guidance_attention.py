@@ -34,20 +34,19 @@ class ConditionAttention(nn.Module):
         heads: int,
         head_dim: int,
         operations: ModuleType = nn,
-        dtype=None,
-        device=None,
+        **factory,
     ):
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
         inner = heads * head_dim
-        self.norm = ChannelNorm(in_channels, dtype, device)
-        self.to_q = operations.Linear(in_channels, inner, bias=False, dtype=dtype, device=device)
-        self.to_kv = operations.Linear(context_dim, 2 * inner, bias=False, dtype=dtype, device=device)
-        self.to_out = operations.Linear(inner, out_channels, bias=False, dtype=dtype, device=device)
-        self.out_norm = ChannelNorm(out_channels, dtype, device)
-        self.null_kv = nn.Parameter(torch.zeros(2, head_dim, dtype=dtype, device=device))
-        self.q_scale = nn.Parameter(torch.ones(head_dim, dtype=dtype, device=device))
-        self.k_scale = nn.Parameter(torch.ones(head_dim, dtype=dtype, device=device))
+        self.norm = ChannelNorm(in_channels, **factory)
+        self.to_q = operations.Linear(in_channels, inner, bias=False, **factory)
+        self.to_kv = operations.Linear(context_dim, 2 * inner, bias=False, **factory)
+        self.to_out = operations.Linear(inner, out_channels, bias=False, **factory)
+        self.out_norm = ChannelNorm(out_channels, **factory)
+        self.null_kv = nn.Parameter(torch.zeros(2, head_dim, **factory))
+        self.q_scale = nn.Parameter(torch.ones(head_dim, **factory))
+        self.k_scale = nn.Parameter(torch.ones(head_dim, **factory))
 
     def query_matrix(self, like: Tensor) -> Tensor:
         """Centring, norm gain and query projection as one matrix [C_in, heads·D].
@@ -94,21 +93,12 @@ class Guides:
 class GuidanceAttention(nn.Module):
     """The sum of the attentions onto audio, pose and blink."""
 
-    def __init__(
-        self,
-        in_channels: int,
-        out_channels: int,
-        context_dim: int,
-        heads: int,
-        head_dim: int,
-        operations: ModuleType = nn,
-        dtype=None,
-        device=None,
-    ):
+    def __init__(self, in_channels: int, out_channels: int, *sizes, **factory):
+        """All arguments are those of each ConditionAttention."""
         super().__init__()
-        sizes = (in_channels, out_channels, context_dim, heads, head_dim, operations, dtype, device)
-        self.audio, self.pose, self.blink = (ConditionAttention(*sizes) for _ in range(3))
-        self.numbers = 2 * 3 * (1 + heads) * out_channels
+        sizes = in_channels, out_channels, *sizes
+        self.audio, self.pose, self.blink = (ConditionAttention(*sizes, **factory) for _ in range(3))
+        self.numbers = 2 * 3 * (1 + self.audio.heads) * out_channels
         """Per frame, what `forward` holds whatever the number of pixels."""
 
     def prepare(self, audio: Tensor, pose: Tensor, blink: Tensor) -> Guides:

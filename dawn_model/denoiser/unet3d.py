@@ -49,18 +49,16 @@ class ConditionedBlock(nn.Module):
         out_channels: int,
         config: DenoiserConfig,
         operations: ModuleType = nn,
-        dtype=None,
-        device=None,
+        **factory,
     ):
         super().__init__()
-        kwargs = {"dtype": dtype, "device": device}
         self.widths = (config.audio_dim, config.pose_dim, config.blink_dim)
         self.widest = in_channels + out_channels
         context_dim = 2 * out_channels
-        self.time = operations.Linear(4 * config.base_width, 2 * out_channels, **kwargs)
-        self.audio = operations.Linear(config.audio_dim, context_dim, **kwargs)
-        self.pose = operations.Linear(config.pose_dim, context_dim, **kwargs)
-        self.blink = operations.Linear(config.blink_dim, context_dim, **kwargs)
+        self.time = operations.Linear(4 * config.base_width, 2 * out_channels, **factory)
+        self.audio = operations.Linear(config.audio_dim, context_dim, **factory)
+        self.pose = operations.Linear(config.pose_dim, context_dim, **factory)
+        self.blink = operations.Linear(config.blink_dim, context_dim, **factory)
         self.guidance = GuidanceAttention(
             in_channels,
             out_channels,
@@ -68,14 +66,14 @@ class ConditionedBlock(nn.Module):
             config.cross_heads,
             config.cross_head_dim,
             operations,
-            **kwargs,
+            **factory,
         )
-        self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1, **kwargs)
-        self.norm1 = ClipGroupNorm(config.groups, out_channels, **kwargs)
-        self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1, **kwargs)
-        self.norm2 = ClipGroupNorm(config.groups, out_channels, **kwargs)
+        self.conv1 = operations.Conv2d(in_channels, out_channels, 3, padding=1, **factory)
+        self.norm1 = ClipGroupNorm(config.groups, out_channels, **factory)
+        self.conv2 = operations.Conv2d(out_channels, out_channels, 3, padding=1, **factory)
+        self.norm2 = ClipGroupNorm(config.groups, out_channels, **factory)
         self.residual = (
-            operations.Linear(in_channels, out_channels, **kwargs)
+            operations.Linear(in_channels, out_channels, **factory)
             if in_channels != out_channels
             else nn.Identity()
         )
@@ -130,18 +128,16 @@ class OutputHead(nn.Module):
         out_channels: int,
         groups: int,
         operations: ModuleType = nn,
-        dtype=None,
-        device=None,
+        **factory,
     ):
         super().__init__()
-        kwargs = {"dtype": dtype, "device": device}
         self.widest = in_channels + width
-        self.conv1 = operations.Conv2d(in_channels, width, 3, padding=1, **kwargs)
-        self.norm1 = ClipGroupNorm(groups, width, **kwargs)
-        self.conv2 = operations.Conv2d(width, width, 3, padding=1, **kwargs)
-        self.norm2 = ClipGroupNorm(groups, width, **kwargs)
-        self.residual = operations.Linear(in_channels, width, **kwargs)
-        self.output = operations.Linear(width, out_channels, **kwargs)
+        self.conv1 = operations.Conv2d(in_channels, width, 3, padding=1, **factory)
+        self.norm1 = ClipGroupNorm(groups, width, **factory)
+        self.conv2 = operations.Conv2d(width, width, 3, padding=1, **factory)
+        self.norm2 = ClipGroupNorm(groups, width, **factory)
+        self.residual = operations.Linear(in_channels, width, **factory)
+        self.output = operations.Linear(width, out_channels, **factory)
 
     def forward(self, parts: tuple[Tensor, ...], clips: int, device: torch.device, slices: Slices) -> Tensor:
         """parts: [N, H, W, …] whose channels together are C_in → [N, H, W, out_channels]."""
@@ -184,17 +180,15 @@ class Level(nn.Module):
         resample: type[nn.Module] | None,
         config: DenoiserConfig,
         operations: ModuleType = nn,
-        dtype=None,
-        device=None,
+        **factory,
     ):
         super().__init__()
-        kwargs = {"dtype": dtype, "device": device}
         attention = (out_channels, config.heads, config.head_dim, operations)
-        self.block1 = ConditionedBlock(in_channels, out_channels, config, operations, **kwargs)
-        self.block2 = ConditionedBlock(out_channels, out_channels, config, operations, **kwargs)
-        self.spatial = SpatialLinearAttention(*attention, **kwargs)
-        self.temporal = TemporalAttention(*attention, **kwargs)
-        self.resample = resample(out_channels, operations, **kwargs) if resample else None
+        self.block1 = ConditionedBlock(in_channels, out_channels, config, operations, **factory)
+        self.block2 = ConditionedBlock(out_channels, out_channels, config, operations, **factory)
+        self.spatial = SpatialLinearAttention(*attention, **factory)
+        self.temporal = TemporalAttention(*attention, **factory)
+        self.resample = resample(out_channels, operations, **factory) if resample else None
 
     def prepare(self, condition: Tensor, like: Tensor) -> PreparedLevel:
         """condition [N, audio + pose + blink] → what stays the same over all sampling steps, of `like`'s dtype."""
@@ -251,38 +245,37 @@ class PreparedClip:
 class UNet3D(nn.Module):
     """Noise prediction for all frames of a clip at once."""
 
-    def __init__(self, config: DenoiserConfig, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, config: DenoiserConfig, operations: ModuleType = nn, **factory):
         super().__init__()
         self.config = config
-        kwargs = {"dtype": dtype, "device": device}
         width = config.base_width
         widths = [width * multiplier for multiplier in config.multipliers]
         ins, last = [width, *widths[:-1]], len(widths) - 1
         attention = (config.heads, config.head_dim, operations)
 
         self.temporal_bias = RelativeBias(
-            config.bias_buckets, config.bias_max_distance, config.heads, **kwargs
+            config.bias_buckets, config.bias_max_distance, config.heads, **factory
         )
-        self.time = TimeEmbedding(width, operations, **kwargs)
-        self.input = operations.Conv2d(LATENT_CHANNELS, width, 7, padding=3, bias=False, **kwargs)
+        self.time = TimeEmbedding(width, operations, **factory)
+        self.input = operations.Conv2d(LATENT_CHANNELS, width, 7, padding=3, bias=False, **factory)
         self.source = operations.Conv2d(
-            config.feature_channels + config.box_channels, width, 7, padding=3, **kwargs
+            config.feature_channels + config.box_channels, width, 7, padding=3, **factory
         )
-        self.input_temporal = TemporalAttention(width, *attention, **kwargs)
+        self.input_temporal = TemporalAttention(width, *attention, **factory)
         self.downs = nn.ModuleList(
-            Level(ins[i], widths[i], Downsample if i < last else None, config, operations, **kwargs)
+            Level(ins[i], widths[i], Downsample if i < last else None, config, operations, **factory)
             for i in range(len(widths))
         )
-        self.mid_block1 = ConditionedBlock(widths[-1], widths[-1], config, operations, **kwargs)
-        self.mid_spatial = SpatialAttention(widths[-1], *attention, **kwargs)
-        self.mid_temporal = TemporalAttention(widths[-1], *attention, **kwargs)
-        self.mid_block2 = ConditionedBlock(widths[-1], widths[-1], config, operations, **kwargs)
+        self.mid_block1 = ConditionedBlock(widths[-1], widths[-1], config, operations, **factory)
+        self.mid_spatial = SpatialAttention(widths[-1], *attention, **factory)
+        self.mid_temporal = TemporalAttention(widths[-1], *attention, **factory)
+        self.mid_block2 = ConditionedBlock(widths[-1], widths[-1], config, operations, **factory)
         self.ups = nn.ModuleList(
-            Level(2 * widths[i], ins[i], Upsample if i > 0 else None, config, operations, **kwargs)
+            Level(2 * widths[i], ins[i], Upsample if i > 0 else None, config, operations, **factory)
             for i in reversed(range(len(widths)))
         )
-        self.flow_head = OutputHead(2 * width, width, 2, config.groups, operations, **kwargs)
-        self.occlusion_head = OutputHead(2 * width, width, 1, config.groups, operations, **kwargs)
+        self.flow_head = OutputHead(2 * width, width, 2, config.groups, operations, **factory)
+        self.occlusion_head = OutputHead(2 * width, width, 1, config.groups, operations, **factory)
 
     def prepare(self, source: Tensor, condition: Tensor, window: int | None = None) -> PreparedClip:
         """Compute once what stays the same over all sampling steps.

@@ -56,10 +56,10 @@ class UpBlock(nn.Module):
 class ChannelAffine(nn.Module):
     """A batch norm that no convolution precedes: scale and shift per channel."""
 
-    def __init__(self, channels: int, dtype: torch.dtype | None = None, device: torch.device | None = None):
+    def __init__(self, channels: int, **factory):
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(channels, dtype=dtype, device=device))
-        self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype, device=device))
+        self.weight = nn.Parameter(torch.ones(channels, **factory))
+        self.bias = nn.Parameter(torch.zeros(channels, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W], same out. The weights follow x, because no `operations` layer casts them."""

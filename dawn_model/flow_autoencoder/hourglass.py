@@ -16,9 +16,8 @@ class FixedBatchNorm(nn.Module):
     pixels of a 256-pixel reconstruction by 1e-4, and nobody waits for the motion estimator.
     """
 
-    def __init__(self, channels: int, dtype: torch.dtype | None = None, device: torch.device | None = None):
+    def __init__(self, channels: int, **factory):
         super().__init__()
-        factory = {"dtype": dtype, "device": device}
         self.weight = nn.Parameter(torch.ones(channels, **factory))
         self.bias = nn.Parameter(torch.zeros(channels, **factory))
         self.register_buffer("running_mean", torch.zeros(channels, **factory))

@@ -34,10 +34,10 @@ class EqualRowsAttention(nn.Module):
     not matter and one row is enough (docs/model.md, "Exact shortcuts").
     """
 
-    def __init__(self, channels: int, inner: int, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, channels: int, inner: int, operations: ModuleType = nn, **factory):
         super().__init__()
-        self.to_v = operations.Linear(channels, inner, bias=False, dtype=dtype, device=device)
-        self.to_out = operations.Linear(inner, channels, bias=False, dtype=dtype, device=device)
+        self.to_v = operations.Linear(channels, inner, bias=False, **factory)
+        self.to_out = operations.Linear(inner, channels, bias=False, **factory)
 
     def forward(self, row: Tensor) -> Tensor:
         """row [..., C] → [..., C]."""
@@ -47,16 +47,13 @@ class EqualRowsAttention(nn.Module):
 class BandedAttention(nn.Module):
     """Attention of frames over the frames within a window, never more than one block of scores at a time."""
 
-    def __init__(
-        self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
-    ):
+    def __init__(self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.heads = heads
         self.to_q, self.to_k, self.to_v = (
-            operations.Linear(channels, heads * head_dim, bias=False, dtype=dtype, device=device)
-            for _ in range(3)
+            operations.Linear(channels, heads * head_dim, bias=False, **factory) for _ in range(3)
         )
-        self.to_out = operations.Linear(heads * head_dim, channels, bias=False, dtype=dtype, device=device)
+        self.to_out = operations.Linear(heads * head_dim, channels, bias=False, **factory)
 
     def forward(self, x: Tensor, source: Tensor, band: TemporalBand) -> Tensor:
         """x [B, T, C] looks at source [B, T, C] → [B, T, C]."""
@@ -69,10 +66,10 @@ class BandedAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, channels: int, inner: int, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, channels: int, inner: int, operations: ModuleType = nn, **factory):
         super().__init__()
-        self.widen = operations.Linear(channels, inner, dtype=dtype, device=device)
-        self.narrow = operations.Linear(inner, channels, dtype=dtype, device=device)
+        self.widen = operations.Linear(channels, inner, **factory)
+        self.narrow = operations.Linear(inner, channels, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.narrow(F.gelu(self.widen(x)))
@@ -89,21 +86,20 @@ class DecoderLayer(nn.Module):
         config: PoseBlinkConfig,
         equal_queries: bool,
         operations: ModuleType = nn,
-        dtype=None,
-        device=None,
+        **factory,
     ):
         super().__init__()
-        c, factory = config.latent_dim, {"operations": operations, "dtype": dtype, "device": device}
+        c, heads = config.latent_dim, (config.heads, config.head_dim)
         self.equal_queries = equal_queries
         self.self_attention = (
-            EqualRowsAttention(c, config.heads * config.head_dim, **factory)
+            EqualRowsAttention(c, config.heads * config.head_dim, operations, **factory)
             if equal_queries
-            else BandedAttention(c, config.heads, config.head_dim, **factory)
+            else BandedAttention(c, *heads, operations, **factory)
         )
-        self.cross_attention = BandedAttention(c, config.heads, config.head_dim, **factory)
-        self.feed_forward = FeedForward(c, config.ff_dim, **factory)
+        self.cross_attention = BandedAttention(c, *heads, operations, **factory)
+        self.feed_forward = FeedForward(c, config.ff_dim, operations, **factory)
         self.self_norm, self.cross_norm, self.feed_forward_norm = (
-            operations.LayerNorm(c, dtype=dtype, device=device) for _ in range(3)
+            operations.LayerNorm(c, **factory) for _ in range(3)
         )
 
     def forward(
@@ -121,9 +117,9 @@ class DecoderLayer(nn.Module):
 class PoseBlinkDecoder(nn.Module):
     """Speech, the first pose and noise → how pose and blink depart from the first frame."""
 
-    def __init__(self, config: PoseBlinkConfig, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, config: PoseBlinkConfig, operations: ModuleType = nn, **factory):
         super().__init__()
-        c, factory = config.latent_dim, {"dtype": dtype, "device": device}
+        c = config.latent_dim
         self.config = config
         self.first_embed = operations.Linear(config.output_dim, c, **factory)
         self.audio_embed = operations.Linear(config.audio_dim, config.audio_embed_dim, **factory)

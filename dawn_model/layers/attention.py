@@ -64,10 +64,10 @@ class TemporalBand:
 class RelativeBias(nn.Module):
     """Learned bias per head and distance bucket, one table for all temporal attentions."""
 
-    def __init__(self, buckets: int, max_distance: int, heads: int, dtype=None, device=None):
+    def __init__(self, buckets: int, max_distance: int, heads: int, **factory):
         super().__init__()
         self.max_distance = max_distance
-        self.weight = nn.Parameter(torch.zeros(buckets, heads, dtype=dtype, device=device))
+        self.weight = nn.Parameter(torch.zeros(buckets, heads, **factory))
 
     def forward(self, queries: Tensor, keys: Tensor, window: int) -> Tensor:
         """Frame numbers [Q] and [K] → bias [heads, Q, K], −inf beyond the window."""
@@ -128,18 +128,20 @@ def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> T
     return frames_first[0] if len(attended) == 1 else torch.cat(frames_first, dim=1)
 
 
-class TemporalAttention(nn.Module):
-    """Each pixel attends over the frames within the window (docs/model.md, "Denoiser")."""
+class SelfAttention(nn.Module):
+    """The layers of attention with residual addition; who attends to whom is the subclass's."""
 
-    def __init__(
-        self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
-    ):
+    def __init__(self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.heads = heads
         self.width = 3 * heads * head_dim
-        self.norm = ChannelNorm(channels, dtype, device)
-        self.to_qkv = operations.Linear(channels, self.width, bias=False, dtype=dtype, device=device)
-        self.to_out = operations.Linear(heads * head_dim, channels, bias=False, dtype=dtype, device=device)
+        self.norm = ChannelNorm(channels, **factory)
+        self.to_qkv = operations.Linear(channels, self.width, bias=False, **factory)
+        self.to_out = operations.Linear(heads * head_dim, channels, bias=False, **factory)
+
+
+class TemporalAttention(SelfAttention):
+    """Each pixel attends over the frames within the window (docs/model.md, "Denoiser")."""
 
     def forward(self, x: Tensor, band: TemporalBand, slices: Slices, out: Tensor | None = None) -> Tensor:
         """x + attention(x) for x [N, H, W, C]; `out` as in Slices.frames."""
@@ -170,18 +172,8 @@ class TemporalAttention(nn.Module):
         return self.to_out(attend_within_band(q, k, v, band)).transpose(0, 1).add_(x)
 
 
-class SpatialAttention(nn.Module):
+class SpatialAttention(SelfAttention):
     """Full attention over the pixels of each frame (docs/model.md, "Denoiser")."""
-
-    def __init__(
-        self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
-    ):
-        super().__init__()
-        self.heads = heads
-        self.width = 3 * heads * head_dim
-        self.norm = ChannelNorm(channels, dtype, device)
-        self.to_qkv = operations.Linear(channels, self.width, bias=False, dtype=dtype, device=device)
-        self.to_out = operations.Linear(heads * head_dim, channels, bias=False, dtype=dtype, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         """x + attention(x) for x [N, H, W, C]."""
@@ -213,15 +205,13 @@ class LinearWeights:
 class SpatialLinearAttention(nn.Module):
     """Attention over pixels whose cost is linear in their number (docs/model.md, "Denoiser")."""
 
-    def __init__(
-        self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, dtype=None, device=None
-    ):
+    def __init__(self, channels: int, heads: int, head_dim: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.heads, self.head_dim = heads, head_dim
         self.width = 3 * heads * head_dim
-        self.norm = ChannelNorm(channels, dtype, device)
-        self.to_qkv = operations.Linear(channels, self.width, bias=False, dtype=dtype, device=device)
-        self.to_out = operations.Linear(heads * head_dim, channels, dtype=dtype, device=device)
+        self.norm = ChannelNorm(channels, **factory)
+        self.to_qkv = operations.Linear(channels, self.width, bias=False, **factory)
+        self.to_out = operations.Linear(heads * head_dim, channels, **factory)
 
     def prepare(self, like: Tensor) -> LinearWeights:
         """Once per clip. Weights are read by applying the layers, so the host may keep them where it likes."""

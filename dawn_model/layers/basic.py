@@ -36,9 +36,9 @@ def convolve(conv: nn.Module, x: Tensor) -> Tensor:
 class ChannelNorm(nn.Module):
     """Layer norm over channels with a gain and no bias."""
 
-    def __init__(self, channels: int, dtype=None, device=None):
+    def __init__(self, channels: int, **factory):
         super().__init__()
-        self.gain = nn.Parameter(torch.ones(channels, dtype=dtype, device=device))
+        self.gain = nn.Parameter(torch.ones(channels, **factory))
 
     def forward(self, x: Tensor) -> Tensor:
         """x [..., C] → [..., C]."""
@@ -102,11 +102,11 @@ class ClipGroupNorm(nn.Module):
     sampled in independent pieces.
     """
 
-    def __init__(self, groups: int, channels: int, dtype=None, device=None):
+    def __init__(self, groups: int, channels: int, **factory):
         super().__init__()
         self.groups = groups
-        self.weight = nn.Parameter(torch.ones(channels, dtype=dtype, device=device))
-        self.bias = nn.Parameter(torch.zeros(channels, dtype=dtype, device=device))
+        self.weight = nn.Parameter(torch.ones(channels, **factory))
+        self.bias = nn.Parameter(torch.zeros(channels, **factory))
 
     def statistics(self, clips: int) -> ClipStatistics:
         return ClipStatistics(clips, self.groups)
@@ -145,11 +145,11 @@ def normalise_and_activate(x: Tensor, affine: tuple[Tensor, Tensor]) -> Tensor:
 class TimeEmbedding(nn.Module):
     """Sinusoids of the timestep through a two-layer network (docs/model.md, "Denoiser")."""
 
-    def __init__(self, width: int, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, width: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.width = width
-        self.linear1 = operations.Linear(width, width * 4, dtype=dtype, device=device)
-        self.linear2 = operations.Linear(width * 4, width * 4, dtype=dtype, device=device)
+        self.linear1 = operations.Linear(width, width * 4, **factory)
+        self.linear2 = operations.Linear(width * 4, width * 4, **factory)
 
     def sinusoids(self, timestep: Tensor) -> Tensor:
         """timestep [B] → [B, width], in float32."""
@@ -168,10 +168,10 @@ class TimeEmbedding(nn.Module):
 class Downsample(nn.Module):
     """Halve height and width."""
 
-    def __init__(self, channels: int, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, channels: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.widest = channels
-        self.conv = operations.Conv2d(channels, channels, 4, stride=2, padding=1, dtype=dtype, device=device)
+        self.conv = operations.Conv2d(channels, channels, 4, stride=2, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, H, W, C] → [N, H/2, W/2, C]."""
@@ -181,12 +181,10 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Double height and width by a transposed convolution."""
 
-    def __init__(self, channels: int, operations: ModuleType = nn, dtype=None, device=None):
+    def __init__(self, channels: int, operations: ModuleType = nn, **factory):
         super().__init__()
         self.widest = 4 * channels
-        self.conv = operations.ConvTranspose2d(
-            channels, channels, 4, stride=2, padding=1, dtype=dtype, device=device
-        )
+        self.conv = operations.ConvTranspose2d(channels, channels, 4, stride=2, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """x [N, H, W, C] → [N, 2H, 2W, C]."""

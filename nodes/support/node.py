@@ -16,7 +16,14 @@ LOADERS, STAGES, POSE, MOTION = (f"{CATEGORY}/{name}" for name in ("loaders", "s
 """Where the Add Node menu lists a node; the first level has what most people need."""
 
 
-def schema(search_aliases: list[str], advanced: tuple[str, ...] = (), **fields: Any) -> io.Schema:
+def schema(
+    node_id: str,
+    display_name: str,
+    category: str,
+    search_aliases: list[str],
+    advanced: tuple[str, ...] = (),
+    **fields: Any,
+) -> io.Schema:
     """A node's schema; what the running version of ComfyUI does not know yet is left out.
 
     advanced: widgets that newer frontends fold away until the user asks for them
@@ -26,7 +33,7 @@ def schema(search_aliases: list[str], advanced: tuple[str, ...] = (), **fields: 
             entry.extra_dict = {**(entry.extra_dict or {}), "advanced": True}
     if "search_aliases" in {field.name for field in dataclasses.fields(io.Schema)}:
         fields["search_aliases"] = search_aliases
-    return io.Schema(**fields)
+    return io.Schema(node_id=node_id, display_name=display_name, category=category, **fields)
 
 
 class DawnNode(io.ComfyNode):
