@@ -13,6 +13,7 @@ from .load_audio_encoder import DawnLoadAudioEncoder
 from .load_model import DawnLoadModel
 from .load_motion import DawnLoadMotion
 from .load_pose_blink import DawnLoadPoseBlink
+from .motion_from_video import DawnMotionFromVideo
 from .paste_back import DawnPasteBack
 from .plot_pose_blink import DawnPlotPoseBlink
 from .pose_blink_from_video import DawnPoseBlinkFromVideo
@@ -42,6 +43,7 @@ class DawnExtension(ComfyExtension):
             DawnSavePoseBlink,
             DawnLoadPoseBlink,
             DawnSampleMotion,
+            DawnMotionFromVideo,
             DawnRenderFrames,
             DawnSaveMotion,
             DawnLoadMotion,

@@ -29,11 +29,13 @@ class LoadedModel:
 
     patchers: network name → patcher (names as in dawn_model/model.py)
     dtype: of the large networks; the small ones stay in fp32
+    estimator_file: the authors' flow autoencoder, which holds what sees motion in a video; None where there is none
     """
 
     config: DawnConfig
     dtype: torch.dtype
     patchers: dict[str, Any]
+    estimator_file: Path | None = None
 
     def network(self, name: str):
         return self.patchers[name].model
@@ -113,7 +115,10 @@ class DawnLoadModel(DawnNode):
             network_dtype = torch.float32 if _is_small(name, checkpoint.config) else compute_dtype
             patchers[name] = host.adopt(module.to(network_dtype), checkpoint.tensors[name], network_dtype)
         log.info("DAWN: loaded %s (%s) from %s", checkpoint.config.name, compute_dtype, path.name)
-        return io.NodeOutput(LoadedModel(checkpoint.config, compute_dtype, patchers))
+        estimator = (
+            None if _is_converted(path) else find_official(path, model_folders.model_roots()).autoencoder
+        )
+        return io.NodeOutput(LoadedModel(checkpoint.config, compute_dtype, patchers, estimator))
 
 
 def _is_small(network: str, config: DawnConfig) -> bool:

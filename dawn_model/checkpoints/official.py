@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, MotionEstimatorConfig, PoseBlinkConfig
 from ..denoiser.box_encoder import authors_box_encoder
@@ -144,7 +144,9 @@ def read_autoencoder(path: Path) -> tuple[Tensors, Source]:
         raise CheckpointError(f"{path.name}: {error}") from error
 
 
-def read_motion_estimator(path: Path, config: MotionEstimatorConfig | None = None) -> MotionEstimator:
+def read_motion_estimator(
+    path: Path, config: MotionEstimatorConfig | None = None, operations=nn
+) -> MotionEstimator:
     """The predictors in LFG_*.pth that auto-encode a video; generating a talking head does not need them.
 
     Raises CheckpointError naming the file and the missing, unknown or misshapen tensors.
@@ -154,7 +156,7 @@ def read_motion_estimator(path: Path, config: MotionEstimatorConfig | None = Non
     state = {key: value for entry in entries for key, value in _entry(content, entry, path).items()}
     tensors, _, source = _rename(state, MOTION_ESTIMATOR, path)
     with torch.device("meta"):
-        estimator = MotionEstimator(config or MotionEstimatorConfig())
+        estimator = MotionEstimator(config or MotionEstimatorConfig(), operations)
     problems = find_problems(tensors, estimator.state_dict(), source)
     if problems:
         raise CheckpointError(f"{source.file} does not fit the motion estimator: {listed(problems)}")

@@ -182,6 +182,10 @@ class Progress:
         self._said = 0.0  # when the words were last sent; a message for every frame would load the page
         self._bar = comfy.utils.ProgressBar(total)
 
+    def of(self, total: int) -> None:
+        """How many there will be, where that shows only on the way."""
+        self._total = self._bar.total = total
+
     def update(self, done: int, preview: Tensor | None = None) -> None:
         """preview: RGB [3, H, W] in 0..1 to show on the node."""
         mm.throw_exception_if_processing_interrupted()

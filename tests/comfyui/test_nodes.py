@@ -12,7 +12,7 @@ from pathlib import Path
 import make_recipe_models as recipe_models
 import pytest
 import torch
-from comfy_harness import Interrupted
+from comfy_harness import Interrupted, NodeFailed
 from safetensors.torch import load_file, save_file
 from talking_head import SPEECH_WIDTH, change, show, sound
 
@@ -460,6 +460,19 @@ def test_extra_model_paths_are_respected(comfy, head, tmp_path, monkeypatch):
     assert run.output("frames").shape[0] == 10
 
 
+FROM_VIDEO = {
+    "class_type": "DawnMotionFromVideo",
+    "inputs": {"model": ["model", 0], "portrait": ["portrait", 0], "video": ["image", 0]},
+}
+
+
+def test_motion_from_video_needs_the_authors_files(comfy, head):
+    with pytest.raises(
+        NodeFailed, match=r"model: tiny-128 can not see motion in a video\. Choose DAWN_128\.pth"
+    ):
+        comfy.run({**head, "motion": FROM_VIDEO})
+
+
 # --- full size ---
 
 
@@ -477,6 +490,10 @@ def test_the_authors_files_at_full_size(comfy, head, large_width_encoder, caplog
         assert frames.shape == (2, 128, 128, 3) and frames.isfinite().all() and frames.std() > 0.02
         assert run.output("model").config.name == "dawn-128"
         assert "loaded dawn-128 (torch.float32) from DAWN_128.pth" in caplog.text
+
+        run = comfy.run({**prompt, "motion": FROM_VIDEO})
+        assert run.output("frames").shape == (1, 128, 128, 3) and run.output("frames").isfinite().all()
+        assert run.output("frames", 1)["waveform"].abs().max() == 0
 
         (folder / "pbnet" / "blink" / "opt.yaml").write_text("archiname: transformerreemb5\n")
         assert "model" in comfy.run(show(prompt, "model")).executed
