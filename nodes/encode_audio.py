@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ..dawn_model.audio import silence
 from ..dawn_model.audio.silence import SilenceGate
+from ..dawn_model.audio.sound import for_video, to_sound
 from ..dawn_model.audio.waveform import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
 from ..dawn_model.structures import AudioFeatures
 from .load_model import LoadedModel
@@ -123,7 +124,8 @@ class DawnEncodeAudio(DawnNode):
         level: bool = False,
         audio_encoder: Any = None,
     ) -> io.NodeOutput:
-        waveform, rate = _single_clip(audio)
+        given = to_sound(audio)
+        waveform, rate = given.waveform, given.rate
         _check_seconds(start=start, duration=duration, tail=tail)
         waveform = _cut(waveform, rate, start, duration)
         gate = SilenceGate(silence_threshold, silence_attack, silence_hold)
@@ -141,6 +143,7 @@ class DawnEncodeAudio(DawnNode):
 
         mm.throw_exception_if_processing_interrupted()
         features = AudioFeatures(_hear(model, audio_encoder, speech, frames).to(host.result_device()))
+        waveform, rate = for_video(waveform, rate)
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
         return io.NodeOutput(Speech(features, aligned), aligned, frames)
 
@@ -165,18 +168,6 @@ def _hear(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -
         progress.update(done)
 
     return to_video_rate(hidden_states(audio_encoder, speech, on_clip), frames)
-
-
-def _single_clip(audio: dict | None) -> tuple[Tensor, int]:
-    """AUDIO → waveform [C, T] and its rate."""
-    if audio is None:
-        raise ValueError("audio: nothing arrived. The file may have no sound track; load one that has")
-    waveform, rate = audio["waveform"], int(audio["sample_rate"])
-    if waveform.shape[0] != 1:
-        raise ValueError(
-            f"audio: a batch of {waveform.shape[0]} sounds arrived; DAWN speaks one at a time. Send them one by one"
-        )
-    return waveform[0], rate
 
 
 def _check_seconds(**seconds: float) -> None:

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from ..dawn_model.motion_file import PRECISIONS, MotionFile, write_motion
 from .support import motion_folders
 from .support.node import MOTION, DawnNode, schema
+from .support.output_files import next_output_path
 from .support.sockets import DawnMotion, Motion
 
 
@@ -45,10 +46,7 @@ class DawnSaveMotion(DawnNode):
 
     @classmethod
     def execute(cls, motion: Motion, filename_prefix: str, precision: str) -> io.NodeOutput:
-        try:
-            path = motion_folders.next_motion_path(filename_prefix)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"filename_prefix: {filename_prefix!r} can not be used ({error})") from error
+        path = next_output_path(filename_prefix, motion_folders.SUFFIX)
         waveform, rate = motion.audio["waveform"][0], motion.audio["sample_rate"]
         record = MotionFile(motion.latents, waveform, rate, motion.model_name, motion.latent_size)
         extra = motion_folders.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import folder_paths
 from comfy_api.latest import io, ui
 
 from ..dawn_model.head_motion.file import FORMATS, save_head_motion
 from ..dawn_model.structures import HeadMotion
 from .support.node import POSE, DawnNode, schema
+from .support.output_files import next_output_path
 from .support.sockets import DawnPose
 
 
@@ -47,15 +46,9 @@ class DawnSavePoseBlink(DawnNode):
 
     @classmethod
     def execute(cls, pose: HeadMotion, filename_prefix: str, format: str) -> io.NodeOutput:
-        output = Path(folder_paths.get_output_directory()).resolve()
         if format not in FORMATS:
             raise ValueError(f"format is {format!r}; choose one of {', '.join(FORMATS)}")
-        if not filename_prefix.strip() or not (output / filename_prefix).resolve().is_relative_to(output):
-            raise ValueError(
-                f"filename_prefix: {filename_prefix!r} is no place in the output folder. Use a name such as pose/DAWN"
-            )
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, str(output))
-        file = Path(folder) / f"{name}_{counter:05}_.{format}"
+        file = next_output_path(filename_prefix, f".{format}")
         save_head_motion(pose, file)
-        shown = (Path(subfolder) / file.name).as_posix()
+        shown = file.relative_to(folder_paths.get_output_directory()).as_posix()
         return io.NodeOutput(ui=ui.PreviewText(f"{len(pose)} frames saved as {shown} in the output folder"))

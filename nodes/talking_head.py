@@ -135,9 +135,14 @@ class DawnTalkingHead(DawnNode):
         blink: Sequence[str] = ("keep",),
         rest_in_silence: Sequence[bool] = (True,),
         seed: Sequence[int] = (0,),
-        **_: list[Any],
+        **others: list[Any],
     ) -> io.NodeOutput:
-        _check_single(image, audio)
+        pictures = sum(1 if batch is None else len(batch) for batch in image)
+        _check_single(
+            image=pictures, audio=len(audio), paste_back=len(paste_back), size=len(size), head_motion=len(head_motion),
+            blink=len(blink), rest_in_silence=len(rest_in_silence), seed=len(seed),
+            **{name: len(values) for name, values in others.items()},
+        )  # fmt: skip
         (whole,), (longest,), (rests,), (number,) = paste_back, size, rest_in_silence, seed
         (preset,), (blinks,) = head_motion, blink
         wires = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
@@ -175,9 +180,9 @@ class DawnTalkingHead(DawnNode):
         return io.NodeOutput(video, images, sound, fps, expand=graph.finalize())
 
 
-def _check_single(image: list[Tensor | None], audio: list[dict | None]) -> None:
-    pictures = sum(1 if batch is None else len(batch) for batch in image)
-    for name, count in (("image", pictures), ("audio", len(audio))):
+def _check_single(**counts: int) -> None:
+    """One of each: lists come from list nodes, and there is one video."""
+    for name, count in counts.items():
         if count != 1:
             raise ValueError(
                 f"{name}: {count} arrived, and DAWN Talking Head makes one video. Send one at a time, or wire up "

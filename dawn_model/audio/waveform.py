@@ -42,7 +42,7 @@ def frame_count(samples: int, rate: int) -> int:
 def to_speech(waveform: Tensor, rate: int) -> Tensor:
     """Any sound [C, T] → one channel at 16 kHz, [T'], float32.
 
-    Channels are averaged (upstream takes the left one alone). A sound shorter than one
+    Channels are averaged (upstream takes the left one alone); see `to_mono`. A sound shorter than one
     video frame (40 ms) is followed by silence up to that length, because the encoder needs
     400 samples for its first hidden frame.
 
@@ -52,12 +52,20 @@ def to_speech(waveform: Tensor, rate: int) -> Tensor:
         raise ValueError(f"expected a waveform [channels, samples], got shape {list(waveform.shape)}")
     if waveform.numel() == 0:
         raise ValueError("the audio is empty: it has no samples")
-    mono = waveform.float().mean(dim=0)
+    mono = to_mono(waveform.float())
     if not mono.isfinite().all():
         broken = int((~waveform.isfinite()).sum())
         raise ValueError(f"the audio holds {broken} samples that are not numbers (NaN or infinite)")
     speech = resample(mono, rate, SPEECH_RATE)
     return F.pad(speech, (0, max(0, SPEECH_RATE // FPS - speech.shape[0])))
+
+
+def to_mono(waveform: Tensor) -> Tensor:
+    """[channels, samples] → [samples]: their mean or, where channels cancel each other, the loudest of them."""
+    mean = waveform.mean(0)
+    levels = waveform.square().mean(1).sqrt()
+    cancelled = float(mean.square().mean().sqrt()) * len(waveform) < 0.5 * float(levels.max())
+    return waveform[int(levels.argmax())] if len(waveform) > 1 and cancelled else mean
 
 
 def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from PIL import ImageColor
 from torch import Tensor
 
 WHITE = "white"
+_OVERSHOOT = 0.5
+"""Beyond 0 and 1: sharpening and resizing go a little too far, other scales much."""
 
 
 def colour(text: str, name: str) -> Tensor:
@@ -30,12 +33,28 @@ def to_pictures(image: Tensor | None, background: str = WHITE) -> list[Tensor]:
     """
     if image is None:
         raise ValueError("image: nothing arrived; connect a Load Image node")
+    if isinstance(image, np.ndarray):
+        image = torch.from_numpy(image)
+    if not isinstance(image, Tensor):
+        raise ValueError(
+            f"image: expected pictures, and a {type(image).__name__} arrived. Connect a Load Image node"
+        )
+    if image.ndim == 3 and image.shape[-1] in (1, 3, 4):
+        image = image[None]
+    if image.dtype == torch.uint8:
+        image = image.float() / 255
     if image.ndim != 4 or image.shape[-1] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"image: expected pictures [batch, height, width, 1, 3 or 4], got {list(image.shape)}"
         )
     if not image.isfinite().all():
         raise ValueError("image: the picture holds values that are not numbers (NaN or infinite)")
+    darkest, brightest = float(image.min()), float(image.max())
+    if darkest < -_OVERSHOOT or brightest > 1 + _OVERSHOOT:
+        raise ValueError(
+            f"image: its values go from {darkest:.4g} to {brightest:.4g}, expected 0 to 1. Bring them there (pictures "
+            "in 0..255: divide by 255; in -1..1: add 1 and halve)"
+        )
     behind = colour(background, "background").to(image.device)
     return [_to_rgb(picture.float(), behind) for picture in image]
 

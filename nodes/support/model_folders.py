@@ -43,7 +43,7 @@ def model_path(name: str) -> Path:
     """Raises ValueError that says where models belong when there is no such file."""
     if name == EMBEDDED:
         return EMBEDDED_MODEL
-    path = folder_paths.get_full_path(FOLDER, name)
+    path = _full_path(FOLDER, name)
     if path is None:
         folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
         raise ValueError(
@@ -52,6 +52,13 @@ def model_path(name: str) -> Path:
             f"{folders} and press R to refresh, or choose {EMBEDDED}"
         )
     return Path(path)
+
+
+def _full_path(folder: str, name: str) -> str | None:
+    """A file by its name in the list, or by the name that Windows has for it."""
+    return folder_paths.get_full_path(folder, name) or folder_paths.get_full_path(
+        folder, name.replace("\\", "/")
+    )
 
 
 def model_roots() -> list[Path]:
@@ -65,7 +72,7 @@ def audio_encoder_names() -> list[str]:
 def audio_encoder_path(name: str) -> Path:
     """Raises ValueError that says what to download and where it belongs."""
     folders = ", ".join(folder_paths.get_folder_paths(AUDIO_ENCODERS))
-    path = None if name == NOTHING_FOUND else folder_paths.get_full_path(AUDIO_ENCODERS, name)
+    path = None if name == NOTHING_FOUND else _full_path(AUDIO_ENCODERS, name)
     if path is None:
         missing = "there is no audio encoder yet" if name == NOTHING_FOUND else f"{name} is not there"
         raise ValueError(

@@ -39,14 +39,6 @@ def motion_path(name: str) -> Path:
     return path
 
 
-def next_motion_path(prefix: str) -> Path:
-    """A name with the next free number, as core's savers count; the prefix may hold a folder and %date% parts."""
-    folder, filename, counter, _, _ = folder_paths.get_save_image_path(
-        prefix, folder_paths.get_output_directory()
-    )
-    return Path(folder) / f"{filename}_{counter:05}_{SUFFIX}"
-
-
 def workflow_metadata(prompt: Any, extra: dict[str, Any] | None) -> dict[str, str]:
     """What core's savers write beside the data, unless the user switched that off."""
     if args.disable_metadata:

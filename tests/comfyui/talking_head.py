@@ -91,6 +91,14 @@ class Given:
         batch = waveform if waveform.ndim == 3 else waveform[None]
         return self._node("GivenAudio", {"waveform": batch, "sample_rate": rate})
 
+    def raw_audio(self, value: Any) -> dict[str, Any]:
+        """Whatever another pack puts on an AUDIO wire."""
+        return self._node("GivenAudio", value)
+
+    def list_of(self, values: list[Any]) -> dict[str, Any]:
+        """What a list node gives: ComfyUI runs what follows once for each value."""
+        return self._node("GivenList", values)
+
     def audio_encoder(self, value: Any) -> dict[str, Any]:
         return self._node("GivenAudioEncoder", value)
 
@@ -117,7 +125,10 @@ class Given:
             "GivenBoxes": "BOUNDING_BOX",
             "GivenLandmarks": "FACE_LANDMARKS",
         }
-        return {name: self._class(socket) for name, socket in sockets.items()}
+        made = {name: self._class(socket) for name, socket in sockets.items()}
+        made["GivenList"] = self._class("*")
+        made["GivenList"].OUTPUT_IS_LIST = (True,)
+        return made
 
     def _class(self, socket: str) -> type:
         values = self.values
