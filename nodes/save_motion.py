@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import folder_paths
 from comfy_api.latest import io
 
@@ -52,4 +54,7 @@ class DawnSaveMotion(DawnNode):
         extra = motion_folders.workflow_metadata(cls.hidden.prompt, cls.hidden.extra_pnginfo)
         write_motion(path, record, precision, extra)
         name = path.relative_to(folder_paths.get_output_directory()).as_posix()
-        return io.NodeOutput(f"{name} [output]", ui={"text": [f"{len(motion.latents)} frames: {name}"]})
+        # Named as core's savers name theirs, so that a client of the API can fetch the file.
+        file = {"filename": path.name, "subfolder": Path(name).parent.as_posix(), "type": "output"}
+        shown = [f"{len(motion.latents)} frames: {name}"]
+        return io.NodeOutput(f"{name} [output]", ui={"text": shown, "motion": [file]})

@@ -1,0 +1,216 @@
+"""Talks to a ComfyUI server: what `queue_workflow.py` and `fleet.py` share.
+
+Needs only aiohttp, which every ComfyUI has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+Prompt = dict[str, dict[str, Any]]  # node id → {"class_type", "inputs", "_meta"}
+
+
+class WorkflowError(Exception):
+    """Something the user can act on; shown without a traceback."""
+
+
+# ---------------------------------------------------------------- the workflow
+
+
+def read_workflow(path: Path) -> Prompt:
+    try:
+        workflow = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise WorkflowError(f"cannot read {path}: {error.strerror}") from None
+    except ValueError as error:
+        raise WorkflowError(f"{path} is not JSON: {error}") from None
+    if isinstance(workflow, dict) and isinstance(workflow.get("nodes"), list):
+        raise WorkflowError(f"{path} is a workflow for the browser; export it there with File → Export (API)")
+    if not isinstance(workflow, dict) or not all("class_type" in node for node in workflow.values()):
+        raise WorkflowError(f"{path} is not a workflow in the API format")
+    return workflow
+
+
+def nodes_named(prompt: Prompt, name: str) -> list[str]:
+    """Ids of the node with this id, or else of all nodes of this class."""
+    return [name] if name in prompt else [node for node in prompt if prompt[node]["class_type"] == name]
+
+
+def put_files(prompt: Prompt, class_type: str, key: str, names: list[str]) -> None:
+    """Give the names of uploaded files to the nodes that load such files, in the order of the workflow."""
+    nodes = nodes_named(prompt, class_type)
+    if len(names) > len(nodes):
+        raise WorkflowError(f"{len(names)} files for {len(nodes)} {class_type} nodes")
+    for node, name in zip(nodes, names, strict=False):
+        prompt[node]["inputs"][key] = name
+
+
+def set_input(prompt: Prompt, assignment: str) -> None:
+    """Carry out one `NODE.input=value`; the value is JSON where it can be read as JSON, else text."""
+    target, equals, text = assignment.partition("=")
+    name, dot, key = target.partition(".")
+    if not (equals and dot and key):
+        raise WorkflowError(f"--set {assignment}: expected NODE.input=value")
+    nodes = nodes_named(prompt, name)
+    if not nodes:
+        known = ", ".join(f"{node} ({prompt[node]['class_type']})" for node in prompt)
+        raise WorkflowError(f"--set {assignment}: no node {name} in the workflow; it has {known}")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    for node in nodes:
+        # A server ignores inputs that it does not know, so a typing mistake would go unnoticed.
+        if key not in prompt[node]["inputs"]:
+            known = ", ".join(prompt[node]["inputs"])
+            raise WorkflowError(
+                f"--set {assignment}: {name} has no input {key} in the workflow; it has {known}"
+            )
+        prompt[node]["inputs"][key] = value
+
+
+# ---------------------------------------------------------------- the server
+
+
+class Watcher(Protocol):
+    """Who is told how far a job is."""
+
+    def title(self, node: str) -> str: ...
+    def show_queue(self, waiting: int) -> None: ...
+    def skip(self, nodes: Iterable[str]) -> None: ...
+    def start(self, node: str) -> None: ...
+    def step(self, value: float, total: float) -> None: ...
+    def close(self) -> None: ...
+
+
+class ComfyClient:
+    """One client of a ComfyUI server; what goes over the wire is only here."""
+
+    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+        self.session = session
+        self.server = server.rstrip("/")
+        self.client_id = uuid.uuid4().hex
+
+    async def upload(self, path: Path) -> str:
+        """Put a picture or sound into the server's input folder; its name there, which may differ."""
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise WorkflowError(f"cannot read {path}: {error.strerror}") from None
+        form = aiohttp.FormData()
+        form.add_field("image", content, filename=path.name)  # the field has this name for sounds too
+        async with self.session.post(f"{self.server}/upload/image", data=form) as response:
+            if response.status != 200:
+                raise WorkflowError(f"the server refused {path}: {response.status} {await response.text()}")
+            answer = await response.json()
+        return "/".join(part for part in (answer["subfolder"], answer["name"]) if part)
+
+    async def queue(self, prompt: Prompt) -> str:
+        body = {"prompt": prompt, "client_id": self.client_id}
+        async with self.session.post(f"{self.server}/prompt", json=body) as response:
+            answer = await response.json(content_type=None)
+            if response.status != 200:
+                raise WorkflowError(f"the server refused the workflow:\n{describe_refusal(prompt, answer)}")
+        if answer.get("node_errors"):  # other outputs of the workflow are valid and do run
+            print(
+                f"warning: part of the workflow is skipped:\n{describe_refusal(prompt, answer)}",
+                file=sys.stderr,
+            )
+        return answer["prompt_id"]
+
+    async def run(self, prompt: Prompt, bar: Watcher) -> dict[str, Any]:
+        """Queue, follow to the end and return what each output node reported.
+
+        Being cancelled cancels the job on the server.
+        """
+        address = f"{self.server}/ws?clientId={self.client_id}"
+        async with self.session.ws_connect(address, max_msg_size=0) as events:
+            prompt_id = await self.queue(prompt)
+            try:
+                await self._follow(events, prompt_id, bar)
+            except asyncio.CancelledError:
+                await self._cancel(prompt_id)
+                raise
+            finally:
+                bar.close()
+        async with self.session.get(f"{self.server}/history/{prompt_id}") as response:
+            return (await response.json())[prompt_id]["outputs"]
+
+    async def _follow(
+        self, events: aiohttp.ClientWebSocketResponse, prompt_id: str, bar: Watcher
+    ) -> None:
+        async for message in events:
+            if message.type != aiohttp.WSMsgType.TEXT:  # binary ones are preview pictures
+                continue
+            event = json.loads(message.data)
+            kind, data = event["type"], event["data"]
+            if kind == "status":
+                bar.show_queue(data["status"]["exec_info"]["queue_remaining"])
+            if data.get("prompt_id") != prompt_id:
+                continue
+            if kind == "execution_cached":
+                bar.skip(data["nodes"])
+            elif kind == "executing" and data["node"] is None:
+                return  # the one event that comes after the results are in the history
+            elif kind == "executing":
+                bar.start(data["node"])
+            elif kind == "progress":
+                bar.step(data["value"], data["max"])
+            elif kind == "execution_error":
+                reason = f"{data['exception_type']}: {data['exception_message'].strip()}"
+                raise WorkflowError(f"{bar.title(data['node_id'])} failed: {reason}")
+            elif kind == "execution_interrupted":
+                raise WorkflowError(f"cancelled on the server in {bar.title(data['node_id'])}")
+        raise WorkflowError(f"lost the connection to {self.server}; look at the log of ComfyUI")
+
+    async def _cancel(self, prompt_id: str) -> None:
+        await self.session.post(f"{self.server}/queue", json={"delete": [prompt_id]})  # if it still waits
+        await self.session.post(f"{self.server}/interrupt", json={"prompt_id": prompt_id})  # if it runs
+
+    async def download(self, file: dict[str, str], folder: Path) -> Path:
+        query = {key: file[key] for key in ("filename", "subfolder", "type")}
+        path = unused_path(folder / Path(file["filename"]).name)
+        async with self.session.get(f"{self.server}/view", params=query) as response:
+            response.raise_for_status()
+            with path.open("wb") as target:
+                async for part in response.content.iter_chunked(1 << 20):
+                    target.write(part)
+        return path
+
+
+def describe_refusal(prompt: Prompt, answer: dict[str, Any]) -> str:
+    lines = [
+        f"  {prompt[node].get('_meta', {}).get('title', report['class_type'])} (node {node}): "
+        f"{problem['message']}: {problem['details']}"
+        for node, report in answer.get("node_errors", {}).items()
+        for problem in report["errors"]
+    ]
+    error = answer.get("error", "")
+    return "\n".join(lines) or f"  {error.get('message', error) if isinstance(error, dict) else error}"
+
+
+def saved_files(outputs: dict[str, Any]) -> list[dict[str, str]]:
+    """What the workflow saved; its previews only if it saved nothing."""
+    files = [
+        entry
+        for report in outputs.values()
+        for entries in report.values()
+        for entry in entries
+        if isinstance(entry, dict) and "filename" in entry
+    ]
+    return [file for file in files if file["type"] == "output"] or files
+
+
+def unused_path(path: Path) -> Path:
+    number, free = 1, path
+    while free.exists():
+        number, free = number + 1, path.with_stem(f"{path.stem}_{number + 1}")
+    return free
