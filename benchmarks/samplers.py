@@ -26,11 +26,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from dawn_model.audio.waveform import to_speech  # noqa: E402
-from dawn_model.denoiser.conditioning import condition_rows  # noqa: E402
-from dawn_model.diffusion.noise import FrameNoise  # noqa: E402
-from dawn_model.diffusion.sampler import latent_noise  # noqa: E402
 from dawn_model.flow_autoencoder.render import render_frames  # noqa: E402
-from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion  # noqa: E402
+from dawn_model.pipeline import SamplingOptions  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
 from training.evaluation import metrics  # noqa: E402
 from training.evaluation.animate import Animator  # noqa: E402
@@ -56,22 +53,15 @@ class Bench:
         picture = torch.from_numpy(np.array(Image.open(portrait).convert("RGB"))).float() / 255
         samples, rate = soundfile.read(speech, dtype="float32", always_2d=True)
         self.speech = to_speech(torch.from_numpy(samples.T.copy()), rate)[: round(seconds * 16000)]
-        self.audio = self.animator.hear(self.speech)
+        self.audio = self.animator.encode(self.speech)
         self.picture, self.face = self.animator.portrait(picture)
         self.features = self.animator.networks["autoencoder"].encode(self.picture)
 
     def sample(self, options: SamplingOptions, seed: int) -> tuple[MotionLatents, float]:
         """Motion, and the seconds it took."""
-        size, networks = self.animator.config.latent_size, self.animator.networks
         motion = self.animator.head_motion(self.audio, self.face, seed)
         start = time.perf_counter()
-        latents = sample_motion(
-            networks["denoiser"],
-            denoiser_source(self.features, self.face, networks.get("box_encoder")),
-            condition_rows(self.audio.features, motion, self.face),
-            latent_noise(FrameNoise(seed, "motion"), len(self.audio), size, size, torch.zeros(())),
-            options,
-        )
+        latents = self.animator.sample(self.features, self.face, self.audio, motion, seed, options)
         return latents, time.perf_counter() - start
 
     def lips(self, latents: MotionLatents) -> np.ndarray:

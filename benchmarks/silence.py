@@ -50,7 +50,7 @@ def lip_gaps(animator: Animator, picture: Path, sound: torch.Tensor) -> np.ndarr
     """Of the frames of a held head, [F]."""
     pixels = torch.from_numpy(np.array(Image.open(picture).convert("RGB"))).float() / 255
     square, face = animator.portrait(pixels)
-    audio = animator.hear(sound)
+    audio = animator.encode(sound)
     frames = animator.film(square, face, audio, held(face, len(audio)))
     return metrics.lip_gap(metrics.track(animator.landmarker, frames))
 

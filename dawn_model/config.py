@@ -46,24 +46,25 @@ class DenoiserConfig:
 
 @dataclass(frozen=True)
 class CompactConfig:
-    """The denoiser of the embedded model (`compact_denoiser.py`).
+    """The denoiser of the embedded model (`denoiser/compact.py`).
 
     head_fields, face_fields: how many motion fields a portrait gets for the turning head and for the face on it
-    shapes: how many of the face's fields are mouth shapes that are read from the speech
     spatial_widths: channels of the network over space at full, half, quarter … size
     point_width: of the network that then sees every cell by itself
     width, layers: of the network over time
+    audio_dim: numbers that say what the mouth does (`audio/articulation.py`)
+    expression_dim: numbers that say in training what brows, gaze and smile do; otherwise they are sampled
     sampling_steps: denoising steps that are enough
     flow_range: its flow latents are how far the sampling grid departs from standing still, in units of this
         (half the picture is 1); the authors' are the grid itself
-    condition_scale: what the six pose and two blink differences are multiplied with, so that they are near 1
-    blink_gain: how much further lids are sent than asked; calibrated after training
+    mouth_scale, class_scale, pose_scale, blink_scale: what gap and width, shares of classes, the six pose and the two
+        blink differences are multiplied with, so that they are near 1
+    blink_gain: how much further lids are sent than the condition says; calibrated after training
         (training/evaluation/calibrate.py), for a small network closes eyes less far than it was shown
     """
 
     head_fields: int = 12
-    face_fields: int = 28
-    shapes: int = 16
+    face_fields: int = 36
     spatial_widths: tuple[int, ...] = (24, 40, 64, 96)
     point_width: int = 96
     width: int = 128
@@ -71,21 +72,31 @@ class CompactConfig:
     heads: int = 4
     head_dim: int = 32
     groups: int = 8
-    audio_dim: int = 64
+    audio_dim: int = 19
     pose_dim: int = 6
     blink_dim: int = 2
+    expression_dim: int = 7
     bias_buckets: int = 32
     bias_max_distance: int = 32
     window: int = 12
     train_timesteps: int = 1000
     sampling_steps: int = 4
-    flow_range: float = 0.4
-    condition_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0, 5.0, 5.0)
-    blink_gain: float = 1.8
+    flow_range: float = 0.1
+    mouth_scale: float = 5.0
+    class_scale: float = 1.0
+    pose_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
+    blink_scale: float = 5.0
+    blink_gain: float = 1.4
 
     @property
     def condition_dim(self) -> int:
         return self.audio_dim + self.pose_dim + self.blink_dim
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """One for each number of a condition row."""
+        mouth = (self.mouth_scale,) * 2 + (self.class_scale,) * (self.audio_dim - 2)
+        return (*mouth, *self.pose_scale, *(self.blink_scale * self.blink_gain,) * self.blink_dim)
 
     @property
     def fields(self) -> int:
@@ -131,13 +142,16 @@ class MotionEstimatorConfig:
 
 
 @dataclass(frozen=True)
-class MelConfig:
-    """The small speech encoder of the embedded model (`mel_encoder.py`)."""
+class WhisperConfig:
+    """The speech encoder of the embedded model (`audio/speech_encoder.py`): the first layers of Whisper's encoder
+    (arXiv 2212.04356, section 2.2; the sizes are those of tiny.en) and a readout."""
 
-    bands: int = 40
-    width: int = 192
-    blocks: int = 4
-    features: int = 64
+    mel_bands: int = 80
+    width: int = 384
+    heads: int = 6
+    layers: int = 3
+    readout_width: int = 128
+    features: int = 19
 
 
 @dataclass(frozen=True)
@@ -162,7 +176,6 @@ class PoseBlinkConfig:
     bias_max_distance: int = 128
     window: int = 100
     init_attention: bool = True
-    init_rotary_dim: int = 4
     layer_rotary_dim: int = 4
 
     @property
@@ -173,6 +186,11 @@ class PoseBlinkConfig:
 def _with_tuples(kind: type, fields: dict):
     """JSON knows lists only."""
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in fields.items()})
+
+
+def _known(motion: dict) -> dict:
+    """Without what files of before December 2026 say although no network needs it."""
+    return {key: value for key, value in motion.items() if key != "init_rotary_dim"}
 
 
 @dataclass(frozen=True)
@@ -191,8 +209,8 @@ class DawnConfig:
         PoseBlinkConfig(pose_dim=6, blink_dim=0, window=100),
         PoseBlinkConfig(pose_dim=0, blink_dim=2, window=200),
     )
-    mel: MelConfig | None = None
-    """The speech encoder, when it is part of the model (`audio_encoder` is then "mel")."""
+    whisper: WhisperConfig | None = None
+    """The speech encoder, when it is part of the model (`audio_encoder` is then "whisper")."""
 
     @property
     def latent_size(self) -> int:
@@ -207,31 +225,38 @@ class DawnConfig:
         try:
             fields = json.loads(text)
             denoiser = fields.pop("denoiser")
-            mel = fields.pop("mel", None)
+            if fields.pop("mel", None):
+                raise ValueError(
+                    "it is a dawn-nano of before December 2026, whose speech encoder is gone. Use the one that comes "
+                    "with the plugin"
+                )
+            whisper = fields.pop("whisper", None)
             return cls(
                 denoiser=_with_tuples(
                     CompactConfig if "face_fields" in denoiser else DenoiserConfig, denoiser
                 ),
                 autoencoder=FlowAutoencoderConfig(**fields.pop("autoencoder")),
-                motion=tuple(PoseBlinkConfig(**motion) for motion in fields.pop("motion")),
-                mel=MelConfig(**mel) if mel else None,
+                motion=tuple(PoseBlinkConfig(**_known(motion)) for motion in fields.pop("motion")),
+                whisper=WhisperConfig(**whisper) if whisper else None,
                 **fields,
             )
         except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
-            raise ValueError(f"not a DAWN configuration: {error}") from error
+            raise ValueError(
+                f"not a DAWN configuration: {error}. Was it made by a newer version of the plugin?"
+            ) from error
 
 
 DAWN_NANO = DawnConfig(
     name="dawn-nano",
-    image_size=128,
-    audio_encoder="mel",
+    image_size=256,
+    audio_encoder="whisper",
     denoiser=CompactConfig(),
-    autoencoder=FlowAutoencoderConfig(width=24, down_blocks=1, bottleneck_blocks=3),
+    autoencoder=FlowAutoencoderConfig(width=16, down_blocks=2, bottleneck_blocks=3),
     motion=(
         PoseBlinkConfig(
             pose_dim=6,
             blink_dim=2,
-            audio_dim=64,
+            audio_dim=19,
             audio_embed_dim=64,
             latent_dim=64,
             z_dim=16,
@@ -240,7 +265,7 @@ DAWN_NANO = DawnConfig(
             window=50,
         ),
     ),
-    mel=MelConfig(),
+    whisper=WhisperConfig(),
 )
 """The embedded model. The head's translation is not steered (its condition scale is 0): in the 3DDFA
 convention the crop follows the face, so it says little."""

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from torch import nn
 
-from .audio.mel_encoder import MelEncoder
+from .audio.speech_encoder import SpeechEncoder
 from .config import CompactConfig, DawnConfig
 from .denoiser.box_encoder import BoxEncoder
 from .denoiser.compact import CompactDenoiser
@@ -21,8 +21,8 @@ def build_networks(
     """Network name → uninitialised module; the names are those of the model files."""
     factory = {"dtype": dtype, "device": device}
     networks: dict[str, nn.Module] = {}
-    if config.mel:
-        networks["audio_encoder"] = MelEncoder(config.mel, operations, **factory)
+    if config.whisper:
+        networks["audio_encoder"] = SpeechEncoder(config.whisper, operations, **factory)
     if isinstance(config.denoiser, CompactConfig):
         networks["denoiser"] = CompactDenoiser(config.denoiser, operations, **factory)
     else:

@@ -28,13 +28,15 @@ RunSliced = Callable[[Callable[[Slices], Tensor]], Tensor]
 @dataclass(frozen=True)
 class SamplingOptions:
     """steps, eta, guidance, sampler: see sampler.py, `eta` is used by "ddim" alone; window: ± frames of temporal
-    attention, None = the model's."""
+    attention, None = the model's; expression: what the noise is multiplied with, that is how far everything goes that
+    the conditions leave open (brows, gaze, a smile), for the embedded model alone."""
 
     steps: int = 20
     eta: float = 1.0
     guidance: float = 1.0
     window: int | None = None
     sampler: str = "ddim"
+    expression: float = 1.0
 
     @property
     def draws(self) -> int:
@@ -45,11 +47,11 @@ class SamplingOptions:
 def denoiser_source(features: SourceFeatures, face: FaceState, box_encoder: BoxEncoder | None) -> Tensor:
     """What the denoiser sees of the portrait: its features and a code of where the face is.
 
-    The embedded model has no box encoder (None); it is told the whole mesh instead, in float32.
+    The embedded model has no box encoder (None); it gets the whole mesh instead, in float32.
     Returns [1, channels, h, w].
     """
     if box_encoder is None:
-        return face_code(features.picture, face)
+        return face_code(features.picture, face, features.deepest.shape[-1])
     size = features.picture.shape[-1]
     mask = box_mask(face.box, face.height, face.width, size).to(features.deepest)
     return torch.cat([features.deepest, box_encoder(mask)], dim=1)
@@ -74,16 +76,22 @@ def sample_motion(
 
     The network computes in the dtype of `source`; the latents stay in float32.
 
-    Raises ValueError when the options name no sampler.
+    Raises:
+        ValueError: when the options name no sampler, or the model can not do what they ask.
     """
     if options.sampler not in SAMPLERS:
         raise ValueError(f"sampler is {options.sampler!r}; choose one of {', '.join(SAMPLERS)}")
+    compact = isinstance(denoiser.config, CompactConfig)
+    if not compact and options.expression != 1.0:
+        raise ValueError(
+            f"expression is {options.expression:g}, and this model has no such control. Leave it at 1, or choose "
+            "dawn-nano"
+        )
     compute = source.dtype
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
     run = run or (lambda call: call(Slices.for_device(source.device)))
     schedule = cosine_schedule(denoiser.config.train_timesteps)
-    compact = isinstance(denoiser.config, CompactConfig)
 
     def denoise_with(prepared):
         def denoise(x: Tensor, timestep: int) -> Tensor:
@@ -98,10 +106,14 @@ def sample_motion(
     if options.guidance != 1.0:
         null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
         denoise = guided(denoise, denoise_with(null), options.guidance)
+    drawn = noise if options.expression == 1.0 else lambda number: options.expression * noise(number)
+    # The embedded model's latents have no bounds that a threshold could hold them to.
     if options.sampler == "ddim":
-        x0 = ddim_sample(denoise, noise, schedule, options.steps, options.eta, callback)
+        x0 = ddim_sample(
+            denoise, drawn, schedule, options.steps, options.eta, callback, threshold=not compact
+        )
     else:
-        x0 = dpmpp_2m_sample(denoise, noise, schedule, options.steps, callback)
+        x0 = dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, threshold=not compact)
     flow, occlusion = motion_of(x0, denoiser.config)
     return MotionLatents(flow=flow, occlusion=occlusion)
 

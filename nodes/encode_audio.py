@@ -43,7 +43,9 @@ class DawnEncodeAudio(DawnNode):
                 "audio output is cut to the same length."
             ),
             inputs=[
-                DawnModel.Input("model", tooltip="The model that will speak. dawn-nano hears by itself."),
+                DawnModel.Input(
+                    "model", tooltip="The model that will speak. dawn-nano brings its own audio encoder."
+                ),
                 io.Audio.Input("audio", tooltip="The speech, at best without music or noise."),
                 decimal("start", 0.0, (0.0, 86400.0), 0.04, "Where to start in the audio, in seconds."),
                 decimal(
@@ -142,23 +144,26 @@ class DawnEncodeAudio(DawnNode):
             raise ValueError(f"audio: {error}. Load a sound file with speech in it") from error
 
         mm.throw_exception_if_processing_interrupted()
-        features = AudioFeatures(_hear(model, audio_encoder, speech, frames).to(host.result_device()))
+        features = AudioFeatures(_encode(model, audio_encoder, speech, frames).to(host.result_device()))
         waveform, rate = for_video(waveform, rate)
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
         return io.NodeOutput(Speech(features, aligned), aligned, frames)
 
 
-def _hear(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -> Tensor:
+def _encode(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -> Tensor:
     """Speech [T] at 16 kHz → one row of the model's features per frame, [frames, D]."""
-    if model.hears:
+    if model.has_audio_encoder:
         if audio_encoder is not None:
-            log.info("DAWN: %s hears by itself, the audio encoder is not used", model.config.name)
+            log.info(
+                "DAWN: %s brings its own audio encoder, the one that is connected is not used",
+                model.config.name,
+            )
         device = host.load([model.patchers["audio_encoder"]], HEARING_BYTES_PER_FRAME * frames)
         return model.network("audio_encoder").encode(speech.to(device), frames)
     if audio_encoder is None:
         raise ValueError(
-            f"audio_encoder: {model.config.name} needs HuBERT-large to hear. Connect DAWN Load Audio Encoder, or "
-            "choose dawn-nano in DAWN Load Model, which hears by itself"
+            f"audio_encoder: {model.config.name} needs HuBERT-large. Connect DAWN Load Audio Encoder, or "
+            "choose dawn-nano in DAWN Load Model, which brings its own"
         )
     progress = None
 

@@ -41,7 +41,7 @@ class LoadedModel:
         return self.patchers[name].model
 
     @property
-    def hears(self) -> bool:
+    def has_audio_encoder(self) -> bool:
         """Whether the model brings its own speech encoder."""
         return "audio_encoder" in self.patchers
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..dawn_model.denoiser.conditioning import condition_rows
+from ..dawn_model.denoiser.conditioning import denoiser_condition
 from ..dawn_model.diffusion.noise import FrameNoise
 from ..dawn_model.diffusion.sampler import latent_noise
 from ..dawn_model.face.portrait import Portrait
@@ -93,6 +93,24 @@ class DawnSampleMotion(DawnNode):
                     "says what was chosen.",
                     optional=True,
                 ),
+                decimal(
+                    "mouth",
+                    1.0,
+                    (0.0, 2.0),
+                    0.05,
+                    "How far the mouth moves, for dawn-nano: 0 leaves it as in the portrait, 1 speaks like most "
+                    "people, 2 twice as far. The authors' models have no such control: leave it at 1.",
+                    optional=True,
+                ),
+                decimal(
+                    "expression",
+                    1.0,
+                    (0.0, 2.0),
+                    0.05,
+                    "How much brows, gaze and smile live beside the speech, for dawn-nano: 0 is a still face, 2 a "
+                    "lively one. The authors' models have no such control: leave it at 1.",
+                    optional=True,
+                ),
             ],
             outputs=[DawnMotion.Output(display_name="motion")],
         )
@@ -111,6 +129,8 @@ class DawnSampleMotion(DawnNode):
         window: int,
         sampler: str = "ddim",
         frames_per_slice: int = 0,
+        mouth: float = 1.0,
+        expression: float = 1.0,
     ) -> io.NodeOutput:
         config, frames, size = model.config, len(speech.features), model.config.latent_size
         model.require_features(speech)
@@ -120,7 +140,7 @@ class DawnSampleMotion(DawnNode):
                 "with DAWN Generate Pose & Blink"
             )
         picture, face = portrait.at(config.image_size)
-        condition = condition_rows(speech.features.features, pose, face)
+        condition = denoiser_condition(config.denoiser, speech.features.features, pose, face, mouth)
         names = [name for name in ("denoiser", "autoencoder", "box_encoder") if name in model.patchers]
         patchers = [model.patchers[name] for name in names]
         need = sampling_need(
@@ -140,7 +160,7 @@ class DawnSampleMotion(DawnNode):
                 preview = decode_frame(autoencoder, features, x0, frames // 2, config.denoiser)
             progress.update(step, preview)
 
-        options = SamplingOptions(steps, eta, guidance, window or None, sampler)
+        options = SamplingOptions(steps, eta, guidance, window or None, sampler, expression)
         like = torch.zeros((), device=device)
         noise = latent_noise(FrameNoise(seed, "motion"), frames, size, size, like, options.draws)
         latents = sample_motion(

@@ -26,7 +26,7 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .support.node import CATEGORY, DawnNode, schema
 from .support.sockets import DawnModel
-from .support.widgets import whole
+from .support.widgets import decimal, whole
 
 PAUSE_DB = 30.0
 
@@ -115,6 +115,24 @@ class DawnTalkingHead(DawnNode):
                     optional=True,
                     control_after_generate=True,
                 ),
+                decimal(
+                    "mouth",
+                    1.0,
+                    (0.0, 2.0),
+                    0.05,
+                    "How far the mouth moves, for dawn-nano: 0 leaves it as in the portrait, 1 speaks like most "
+                    "people, 2 twice as far.",
+                    optional=True,
+                ),
+                decimal(
+                    "expression",
+                    1.0,
+                    (0.0, 2.0),
+                    0.05,
+                    "How much brows, gaze and smile live beside the speech, for dawn-nano: 0 is a still face, 2 a "
+                    "lively one.",
+                    optional=True,
+                ),
             ],
             outputs=[
                 io.Video.Output(display_name="video"),
@@ -135,16 +153,19 @@ class DawnTalkingHead(DawnNode):
         blink: Sequence[str] = ("keep",),
         rest_in_silence: Sequence[bool] = (True,),
         seed: Sequence[int] = (0,),
+        mouth: Sequence[float] = (1.0,),
+        expression: Sequence[float] = (1.0,),
         **others: list[Any],
     ) -> io.NodeOutput:
         pictures = sum(1 if batch is None else len(batch) for batch in image)
         _check_single(
             image=pictures, audio=len(audio), paste_back=len(paste_back), size=len(size), head_motion=len(head_motion),
-            blink=len(blink), rest_in_silence=len(rest_in_silence), seed=len(seed),
+            blink=len(blink), rest_in_silence=len(rest_in_silence), seed=len(seed), mouth=len(mouth),
+            expression=len(expression),
             **{name: len(values) for name, values in others.items()},
         )  # fmt: skip
         (whole,), (longest,), (rests,), (number,) = paste_back, size, rest_in_silence, seed
-        (preset,), (blinks,) = head_motion, blink
+        (preset,), (blinks,), (opening,), (liveliness,) = head_motion, blink, mouth, expression
         wires = cls.hidden.dynprompt.get_node(cls.hidden.unique_id)["inputs"]
         model = wires["model"]
         graph = GraphBuilder()
@@ -163,7 +184,15 @@ class DawnTalkingHead(DawnNode):
         edits = {"preset": preset, "blink": blinks, "blink_seed": number}
         pose = _stage(graph, DawnEditPoseBlink, pose=pose, portrait=portrait, **edits).out(0)
         motion = _stage(
-            graph, DawnSampleMotion, model=model, portrait=portrait, speech=speech, pose=pose, seed=number
+            graph,
+            DawnSampleMotion,
+            model=model,
+            portrait=portrait,
+            speech=speech,
+            pose=pose,
+            seed=number,
+            mouth=opening,
+            expression=liveliness,
         ).out(0)
         frames = _stage(graph, DawnRenderFrames, model=model, portrait=portrait, motion=motion)
         sound, fps = frames.out(1), frames.out(2)

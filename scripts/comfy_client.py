@@ -144,9 +144,7 @@ class ComfyClient:
         async with self.session.get(f"{self.server}/history/{prompt_id}") as response:
             return (await response.json())[prompt_id]["outputs"]
 
-    async def _follow(
-        self, events: aiohttp.ClientWebSocketResponse, prompt_id: str, bar: Watcher
-    ) -> None:
+    async def _follow(self, events: aiohttp.ClientWebSocketResponse, prompt_id: str, bar: Watcher) -> None:
         async for message in events:
             if message.type != aiohttp.WSMsgType.TEXT:  # binary ones are preview pictures
                 continue

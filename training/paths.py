@@ -9,8 +9,9 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 WORK = Path(os.environ.get("DAWN_TRAINING", REPOSITORY / ".dawn" / "training"))
 
 HEAD = WORK / "head.npz"
-SPEECH = WORK / "speech.npz"
-HELD_OUT_SPEECH = WORK / "held_out.npz"
+REAL_SPEECH = Path(os.environ.get("DAWN_REAL_SPEECH", REPOSITORY.parent / "shared" / "data" / "real-speech"))
+"""Recordings with phones.tsv and transcripts.tsv beside them; see README.md."""
+WHISPER = WORK / "whisper.pt"
 CLIPS = WORK / "clips"
 VALIDATION = WORK / "validation"
 SHEETS = WORK / "sheets"

@@ -163,9 +163,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     try:
         config = DawnConfig.from_json(metadata.get("config", ""))
     except ValueError as error:
-        raise CheckpointError(
-            f"{path.name}: {error}. Was it made by a newer version of the plugin?"
-        ) from error
+        raise CheckpointError(f"{path.name}: {error}") from error
     checkpoint = Checkpoint(config, tensors)
     verify(checkpoint, lambda network: Source(path.name, lambda key: f"{network}.{key}"))
     return checkpoint

@@ -3,12 +3,13 @@
 The authors' network computes space and time together for every frame and step. On two CPU cores a network
 small enough for that draws nothing well. Here a network over space looks at the portrait *once* and makes a
 few dozen motion fields: directions in which this very face can move. What is left to denoise, for the whole
-clip at once, is how much of each field a frame holds; that is the network over time, which hears the speech
-and is told pose and blink.
+clip at once, are the fields' coefficients in every frame; that is the network over time, conditioned on mouth, pose
+and blink.
 
-Latents, conditions, samplers and decoder are DAWN's (paper section 3.3), but for two things. The flow latents
-are departures from standing still: as absolute grids, lips would move by a hundredth of their range. And the
-output is the clean latents; the samplers work with noise, and `predicted_noise` turns one into the other.
+Latents, conditions, samplers and decoder are DAWN's (paper section 3.3), but for three things. The flow latents
+are departures from standing still, in units of `flow_range`: as absolute grids, lips would move by a hundredth of
+their range. They are not bounded, so no threshold is applied to them. And the output is the clean latents; the
+samplers work with noise, and `predicted_noise` turns one into the other.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from ..layers.attention import RelativeBias, TemporalAttention, TemporalBand, te
 from ..layers.basic import ChannelNorm, TimeEmbedding
 from ..layers.slices import WHOLE, Slices
 from .face_code import CHANNELS as PORTRAIT_CHANNELS
-from .face_code import WAVED_CHANNELS, waved
+from .face_code import FOURIER_CHANNELS, fourier_features
 
 LATENT_CHANNELS = 3
 """Departure of the sampling grid along x and y, and occlusion."""
@@ -39,20 +40,21 @@ _EPS = 1e-6
 
 @dataclass(frozen=True)
 class CompactClip:
-    """What the denoiser needs of a clip besides the noisy latents and the timestep.
+    """What stays the same over all sampling steps.
 
-    fields [B, fields, 3, h, w]: the portrait's; told [B, F, width]: speech, pose, blink and portrait;
-    asked [B, F, fields]: what the conditions ask of the fields by themselves
+    fields [B, fields, 3, h, w]: the portrait's motion fields
+    context [B, F, width]: embedding of mouth, pose, blink and portrait
+    coefficients [B, F, fields]: the linear part of what the conditions say about the fields' coefficients
     """
 
     fields: Tensor
-    told: Tensor
-    asked: Tensor
+    context: Tensor
+    coefficients: Tensor
     band: TemporalBand
 
     @property
     def frames(self) -> int:
-        return self.told.shape[1]
+        return self.context.shape[1]
 
 
 class SpatialBlock(nn.Module):
@@ -92,7 +94,7 @@ class MotionFields(nn.Module):
             for a, b in zip(reversed((widths[0], *widths[:-1])), reversed(widths), strict=True)
         )
         self.norm = operations.GroupNorm(config.groups, widths[0], **factory)
-        self.point1 = operations.Conv2d(widths[0] + WAVED_CHANNELS, config.point_width, 1, **factory)
+        self.point1 = operations.Conv2d(widths[0] + FOURIER_CHANNELS, config.point_width, 1, **factory)
         self.point2 = operations.Conv2d(config.point_width, config.point_width, 1, **factory)
         self.output = operations.Conv2d(config.point_width, LATENT_CHANNELS * config.fields, 1, **factory)
 
@@ -110,8 +112,8 @@ class MotionFields(nn.Module):
                 x = F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = up(torch.cat([x, skips.pop()], dim=1))
         # Lids and lips end from one cell to the next. Convolutions learn such edges late; a network that sees
-        # every cell by itself, with its place on the face in waves, learns them at once.
-        x = torch.cat([F.silu(self.norm(x)), waved(portrait)], dim=1)
+        # every cell by itself, with Fourier features of its place on the face, learns them at once.
+        x = torch.cat([F.silu(self.norm(x)), fourier_features(portrait)], dim=1)
         x = self.output(F.silu(self.point2(F.silu(self.point1(x)))))
         return x.unflatten(1, (self.fields, LATENT_CHANNELS)), summary
 
@@ -144,15 +146,12 @@ class CompactDenoiser(nn.Module):
         super().__init__()
         self.config = config
         factory = {"dtype": dtype, "device": device}
-        width, steering = config.width, config.pose_dim + config.blink_dim
-        self.space = MotionFields(config, operations, **factory)
-        self.speak = operations.Linear(config.audio_dim, config.shapes, **factory)
-        self.ask = operations.Linear(config.condition_dim, config.fields, **factory)
-        self.hear = operations.Linear(config.audio_dim, width, **factory)
-        self.summary = operations.Linear(config.spatial_widths[-1], width, **factory)
-        self.steer1 = operations.Linear(steering + config.spatial_widths[-1], width, **factory)
-        self.steer2 = operations.Linear(width, width, **factory)
-        self.amounts = operations.Linear(config.fields, width, **factory)
+        width, conditions = config.width, config.condition_dim + config.expression_dim
+        self.motion_fields = MotionFields(config, operations, **factory)
+        self.coefficient_proj = operations.Linear(conditions, config.fields, **factory)
+        self.context1 = operations.Linear(conditions + config.spatial_widths[-1], 2 * width, **factory)
+        self.context2 = operations.Linear(2 * width, width, **factory)
+        self.coefficients_in = operations.Linear(config.fields, width, **factory)
         self.time = TimeEmbedding(width // 4, operations, **factory)
         self.temporal_bias = RelativeBias(
             config.bias_buckets, config.bias_max_distance, config.heads, **factory
@@ -164,17 +163,19 @@ class CompactDenoiser(nn.Module):
         self.output = operations.Linear(width, config.fields, **factory)
 
     def prepare(
-        self, source: Tensor, condition: Tensor, window: int | None = None, spoken: Tensor | None = None
+        self, source: Tensor, condition: Tensor, window: int | None = None, expression: Tensor | None = None
     ) -> CompactClip:
         """Compute once what stays the same over all sampling steps.
 
-        source     [B, PORTRAIT_CHANNELS, h, w]: from `face_code`
-        condition  [B, F, audio + pose + blink]
-        window     ± frames of temporal attention, the configuration's unless given
-        spoken     [B, F, shapes]: mouth shapes instead of those read from the speech; for training, where they
-                   are known and the fields need not wait for the speech encoder
+        Args:
+            source:    [B, PORTRAIT_CHANNELS, h, w], from `face_code`
+            condition: [B, F, mouth + pose + blink], differences from the portrait
+            window:    ± frames of temporal attention, the configuration's unless given
+            expression: [B, F, expression_dim], what brows, gaze and smile do, and 1. In some samples of the training;
+                       otherwise they are not known, and the denoiser draws them from the noise
 
-        Raises ValueError when a size does not fit the configuration.
+        Raises:
+            ValueError: when a size does not fit the configuration.
         """
         config, frames = self.config, condition.shape[1]
         if condition.shape[-1] != config.condition_dim:
@@ -185,18 +186,17 @@ class CompactDenoiser(nn.Module):
             raise ValueError(
                 f"motion latents of {tuple(source.shape[-2:])}: sides must be multiples of {config.size_multiple}"
             )
-        fields, summary = self.space(source)
-        audio, steering = condition.split([config.audio_dim, condition.shape[-1] - config.audio_dim], dim=-1)
-        gains = torch.tensor([*[1.0] * config.pose_dim, *[config.blink_gain] * config.blink_dim])
-        steering = steering * (torch.tensor(config.condition_scale) * gains).to(steering)
-        spoken = self.speak(audio) if spoken is None else spoken
-        asked = self.ask(torch.cat([audio, steering], dim=-1))
-        asked = asked + F.pad(spoken, (config.head_fields, config.face_fields - config.shapes))
-        steering = torch.cat([steering, summary[:, None].expand(-1, frames, -1)], dim=-1)
-        told = self.hear(audio) + self.summary(summary)[:, None] + self.steer2(F.silu(self.steer1(steering)))
+        fields, summary = self.motion_fields(source)
+        if expression is None:
+            expression = condition.new_zeros(*condition.shape[:2], config.expression_dim)
+        condition = torch.cat([condition * condition.new_tensor(config.scales), expression], dim=-1)
+        context = torch.cat([condition, summary[:, None].expand(-1, frames, -1)], dim=-1)
+        context = self.context2(F.silu(self.context1(context)))
         window = config.window if window is None else window
-        band = temporal_band(self.temporal_bias, frames, window, config.head_dim, told.device, told.dtype)
-        return CompactClip(fields, told, asked, band)
+        band = temporal_band(
+            self.temporal_bias, frames, window, config.head_dim, context.device, context.dtype
+        )
+        return CompactClip(fields, context, self.coefficient_proj(condition), band)
 
     def forward(self, x: Tensor, timestep: Tensor, clip: CompactClip, slices: Slices = WHOLE) -> Tensor:
         """Noisy latents x [B, 3, F, h, w], timestep [B] → clean latents [B, 3, F, h, w].
@@ -204,12 +204,12 @@ class CompactDenoiser(nn.Module):
         `slices` is the other denoiser's; this one needs little beside the latents.
         """
         time = self.time(timestep, x.dtype)
-        h = clip.told + self.amounts(self.amounts_in(x, clip.fields))
+        h = clip.context + self.coefficients_in(self.project(x, clip.fields))
         for block in self.blocks:
             h = block(h, time, clip.band)
-        return self.compose(clip.asked + self.output(self.norm(h)), clip.fields)
+        return self.compose(clip.coefficients + self.output(self.norm(h)), clip.fields)
 
-    def amounts_in(self, x: Tensor, fields: Tensor) -> Tensor:
+    def project(self, x: Tensor, fields: Tensor) -> Tensor:
         """How much of each field noisy latents [B, 3, F, h, w] hold, [B, F, fields]; noise alone gives unit
         deviation."""
         directions = fields.detach().flatten(2)
@@ -220,27 +220,40 @@ class CompactDenoiser(nn.Module):
         ]
         return torch.cat(parts, dim=1)
 
-    def compose(self, amounts: Tensor, fields: Tensor) -> Tensor:
-        """Amounts [B, F, fields] → latents [B, 3, F, h, w].
+    def compose(self, coefficients: Tensor, fields: Tensor) -> Tensor:
+        """Coefficients [B, F, fields] → latents [B, 3, F, h, w].
 
         The face moves on the head: a cell looks up where the turned head has it come from, and there what the
         face does.
         """
         return torch.cat(
-            [self._compose(part, fields) for part in amounts.split(FRAMES_AT_ONCE, dim=1)], dim=2
+            [self._compose(part, fields) for part in coefficients.split(FRAMES_AT_ONCE, dim=1)], dim=2
         )
 
-    def _compose(self, amounts: Tensor, fields: Tensor) -> Tensor:
-        clips, split = len(amounts), [self.config.head_fields, self.config.face_fields]
+    def _compose(self, coefficients: Tensor, fields: Tensor) -> Tensor:
+        clips, split = len(coefficients), [self.config.head_fields, self.config.face_fields]
         head, face = (
             rearrange(torch.einsum("bfk,bkchw->bfchw", amount, field), "b f c h w -> (b f) c h w")
-            for amount, field in zip(amounts.split(split, dim=-1), fields.split(split, dim=1), strict=True)
+            for amount, field in zip(
+                coefficients.split(split, dim=-1), fields.split(split, dim=1), strict=True
+            )
         )
         grid = still_grid(*head.shape[-2:], head) + self.config.flow_range * head[:, :2].permute(0, 2, 3, 1)
-        face = F.grid_sample(face, grid, mode="bilinear", padding_mode="border", align_corners=False)
+        face = sample_inside(face, grid)
         flow = head[:, :2] + face[:, :2]
         visible = 1 + head[:, 2:] + face[:, 2:]  # all is seen where no field says otherwise
         return rearrange(torch.cat([flow, visible], dim=1), "(b f) c h w -> b c f h w", b=clips)
+
+
+def sample_inside(x: Tensor, grid: Tensor) -> Tensor:
+    """Bilinear samples of x [N, C, h, w] at grid [N, h, w, 2] in -1..1; beyond the border lies the border's value.
+
+    The grid is limited to the outermost cell centres instead of asking `grid_sample` for border padding, which
+    Apple's MPS lacks before PyTorch 2.13.
+    """
+    height, width = x.shape[-2:]
+    limit = grid.new_tensor([1 - 1 / width, 1 - 1 / height])
+    return F.grid_sample(x, torch.minimum(torch.maximum(grid, -limit), limit), align_corners=False)
 
 
 def predicted_noise(x: Tensor, clean: Tensor, alpha: float) -> Tensor:
@@ -267,4 +280,4 @@ def motion_from_departure(x0: Tensor, flow_range: float) -> tuple[Tensor, Tensor
 
 def departure_latents(displacement: Tensor, visible: Tensor, flow_range: float) -> Tensor:
     """Displacement [..., 2, h, w] in sides of the picture and visibility [..., 1, h, w] in 0..1 → latents."""
-    return torch.cat([(displacement * 2 / flow_range).clamp(-1, 1), visible * 2 - 1], dim=-3)
+    return torch.cat([displacement * 2 / flow_range, visible * 2 - 1], dim=-3)

@@ -94,9 +94,10 @@ def dynamic_threshold(x0: Tensor) -> Tensor:
     return x0.clamp(-limit, limit).div_(limit)
 
 
-def clean_estimate(x: Tensor, predicted: Tensor, alpha: float) -> Tensor:
-    """The thresholded clean latents, given the noise in x; alpha is the share of signal in x."""
-    return dynamic_threshold((math.sqrt(1 / alpha) * x).sub_(predicted, alpha=math.sqrt(1 / alpha - 1)))
+def clean_estimate(x: Tensor, predicted: Tensor, alpha: float, threshold: bool = True) -> Tensor:
+    """The clean latents, thresholded unless told otherwise, given the noise in x; alpha is the share of signal in x."""
+    clean = (math.sqrt(1 / alpha) * x).sub_(predicted, alpha=math.sqrt(1 / alpha - 1))
+    return dynamic_threshold(clean) if threshold else clean
 
 
 def ddim_sample(
@@ -106,6 +107,7 @@ def ddim_sample(
     steps: int = 20,
     eta: float = 1.0,
     callback: Callback | None = None,
+    threshold: bool = True,
 ) -> Tensor:
     """Denoising diffusion implicit models over the whole clip at once.
 
@@ -114,7 +116,9 @@ def ddim_sample(
     anew from it, and the step coefficients are one index behind the estimate's: that is how
     the authors' weights were evaluated.
 
-    Returns motion latents in -1..1, shaped like noise(0).
+    threshold: whether the clean estimate is held to -1..1; the embedded model's latents have no such bound
+
+    Returns motion latents, shaped like noise(0).
     Raises ValueError when `steps` or `eta` are out of range.
     """
     if not 0.0 <= eta <= 1.0:
@@ -123,7 +127,7 @@ def ddim_sample(
     x = noise(0)
     for step, (now, following) in enumerate(itertools.pairwise(timesteps), start=1):
         predicted = denoise(x, now)
-        x0 = clean_estimate(x, predicted, schedule.alpha(now))
+        x0 = clean_estimate(x, predicted, schedule.alpha(now), threshold)
         if callback:
             callback(step, steps, x0)
         if following == 0:
@@ -143,6 +147,7 @@ def dpmpp_2m_sample(
     schedule: Schedule,
     steps: int = 10,
     callback: Callback | None = None,
+    threshold: bool = True,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2) over the whole clip at once.
 
@@ -150,13 +155,13 @@ def dpmpp_2m_sample(
     the last one in log-SNR, so the error falls with the square of the step; the first and the last step, which
     lack a neighbour or a finite log-SNR to go to, are of first order.
 
-    Returns motion latents in -1..1, shaped like noise(0).
+    Returns motion latents, shaped like noise(0).
     Raises ValueError when `steps` is out of range.
     """
     timesteps = sampling_timesteps(steps, schedule.timesteps)
     x, last, last_width = noise(0), None, 0.0
     for step, (now, following) in enumerate(itertools.pairwise(timesteps), start=1):
-        x0 = clean_estimate(x, denoise(x, now), schedule.alpha(now))
+        x0 = clean_estimate(x, denoise(x, now), schedule.alpha(now), threshold)
         if callback:
             callback(step, steps, x0)
         if following == 0:

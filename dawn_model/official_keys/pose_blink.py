@@ -172,6 +172,5 @@ def pose_blink_config(options: Mapping[str, Any], state: Mapping[str, Tensor]) -
         bias_max_distance=max_distance,
         window=variant.window,
         init_attention=variant.init_attention,
-        init_rotary_dim=variant.init_rotary_dim,
         layer_rotary_dim=variant.layer_rotary_dim,
     )

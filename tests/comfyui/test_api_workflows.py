@@ -42,6 +42,6 @@ def test_a_workflow_makes_its_video(comfy, inputs, name):
     with av.open(str(comfy.base / "output" / file["subfolder"] / file["filename"])) as video:
         (pictures,) = video.streams.video
         assert pictures.average_rate == 25 and len(video.streams.audio) == 1
-        width = WIDTHS.get(name, 128)
+        width = WIDTHS.get(name, 256)
         assert (pictures.width, pictures.height) == (width, min(width, 512))
         assert len(list(video.decode(pictures))) == (20 if name in WITH_TAIL else 10)

@@ -30,9 +30,9 @@ def test_it_is_the_loaders_default(comfy):
 def test_it_needs_no_audio_encoder(comfy, nano, astronaut):
     run = comfy.run(nano)
     images, audio, _ = (run.output("frames", slot) for slot in range(3))
-    assert images.shape == (10, 128, 128, 3)
+    assert images.shape == (10, 256, 256, 3)
     assert audio["waveform"].shape[-1] == 6400
-    crop = run.output("portrait").at(128)[0][0].movedim(0, -1)
+    crop = run.output("portrait").at(256)[0][0].movedim(0, -1)
     assert (images - crop).abs().mean() < 0.1, "this is not the astronaut any more"
     assert (images[1:] - images[:-1]).abs().amax(dim=(1, 2, 3)).min() > 0.01, "a frame stands still"
 

@@ -49,7 +49,7 @@ def speech():
 def talking(animator, astronaut, speech):
     """The head held, for both stretches: frames, and the points of the face in them."""
     clips = [
-        animator.film(*astronaut, audio := animator.hear(s), held(astronaut[1], len(audio))) for s in speech
+        animator.film(*astronaut, audio := animator.encode(s), held(astronaut[1], len(audio))) for s in speech
     ]
     return [(frames, metrics.track(animator.landmarker, frames)) for frames in clips]
 
@@ -59,21 +59,32 @@ def silent(seconds):
 
 
 def test_the_file_is_small_and_says_where_it_comes_from():
-    assert EMBEDDED_MODEL.stat().st_size <= 12_000_000
+    assert EMBEDDED_MODEL.stat().st_size <= 24_000_000
     with safe_open(EMBEDDED_MODEL, "pt") as file:
         metadata = file.metadata()
         assert {file.get_tensor(key).dtype for key in file.keys()} == {torch.float16}  # noqa: SIM118
     provenance = json.loads(metadata["provenance"])
     assert provenance["licence"] == "Apache-2.0" and "CC0" in provenance["data"]
+    assert "MIT" in provenance["speech encoder"]
     assert DawnConfig.from_json(metadata["config"]) == DAWN_NANO
 
 
 def test_lips_follow_the_speech(speech, talking):
     gaps = [metrics.lip_gap(points) for _, points in talking]
-    env, lag = metrics.synchrony(gaps, [metrics.envelope(s) for s in speech])
+    sounds = [metrics.envelope(s) for s in speech]
+    env, _ = metrics.synchrony(gaps, sounds)
     assert env >= 0.2
-    assert abs(lag) <= 2
-    assert min(np.quantile(gap, 0.95) - np.quantile(gap, 0.05) for gap in gaps) > 0.03, "the lips hardly move"
+    tables = [metrics.at_lags(gap, sound) for gap, sound in zip(gaps, sounds, strict=True)]
+    near = range(-8, 9)  # this voice's syllables return after about 14 frames
+    assert abs(max(near, key=lambda lag: np.mean([table[lag] for table in tables]))) <= 2
+    assert min(np.quantile(gap, 0.95) - np.quantile(gap, 0.05) for gap in gaps) > 0.08, "the lips hardly move"
+
+
+def test_a_smile_gives_way_to_speech(animator, astronaut, talking):
+    """The portrait shows teeth. A model that kept the source's expression never came below .1."""
+    source = metrics.lip_gap(animator.landmarker(astronaut[0][0].movedim(0, -1))[0].points[None])[0]
+    assert source > 0.12
+    assert max(metrics.lip_gap(points).min() for _, points in talking) < 0.07
 
 
 def test_the_picture_stays_where_nothing_moves(animator, astronaut, talking):
@@ -84,11 +95,11 @@ def test_the_picture_stays_where_nothing_moves(animator, astronaut, talking):
 
 
 def test_the_mouth_rests_in_silence(animator, astronaut, talking):
-    frames = animator.film(*astronaut, animator.hear(silent(3)), held(astronaut[1], 75))
+    frames = animator.film(*astronaut, animator.encode(silent(3)), held(astronaut[1], 75))
     points = metrics.track(animator.landmarker, frames)
     speaking = np.mean([metrics.lip_gap(points).std() for _, points in talking])
-    assert metrics.lip_gap(points).std() <= 0.2 * speaking
-    assert metrics.blinks_seen(metrics.states(points, 128)[1].mean(1), []) == (0, 0)
+    assert metrics.lip_gap(points).std() <= 0.1 * speaking
+    assert metrics.blinks_seen(metrics.states(points, 256)[1].mean(1), []) == (0, 0)
 
 
 @pytest.mark.parametrize(("axis", "degrees"), [(0, 12), (1, 8), (2, 8)], ids=["yaw", "pitch", "roll"])
@@ -96,8 +107,8 @@ def test_the_head_goes_where_it_is_told(animator, astronaut, axis, degrees):
     motion = held(astronaut[1], 40)
     given = degrees * np.sin(2 * np.pi * np.arange(40) / 40)
     motion.pose[:, axis] += torch.from_numpy(given).float()
-    frames = animator.film(*astronaut, animator.hear(silent(1.6)), motion)
-    tracked = metrics.states(metrics.track(animator.landmarker, frames), 128)[0][:, axis]
+    frames = animator.film(*astronaut, animator.encode(silent(1.6)), motion)
+    tracked = metrics.states(metrics.track(animator.landmarker, frames), 256)[0][:, axis]
     assert metrics.correlation(given, tracked) >= 0.9
     assert 0.5 < np.polyfit(given, tracked, 1)[0] < 1.5
 
@@ -106,13 +117,13 @@ def test_the_lids_close_when_told(animator, astronaut):
     motion, moments = held(astronaut[1], 100), [20, 45, 70]
     for moment in moments:
         motion.blink[moment - 2 : moment + 3] = 0.06
-    frames = animator.film(*astronaut, animator.hear(silent(4)), motion)
-    ratios = metrics.states(metrics.track(animator.landmarker, frames), 128)[1].mean(1)
+    frames = animator.film(*astronaut, animator.encode(silent(4)), motion)
+    ratios = metrics.states(metrics.track(animator.landmarker, frames), 256)[1].mean(1)
     assert metrics.blinks_seen(ratios, moments) == (3, 0)
 
 
 def test_another_seed_gives_another_head_motion_and_the_same_one_the_same(animator, astronaut, speech):
-    audio = animator.hear(speech[0])
+    audio = animator.encode(speech[0])
     first, again, other = (animator.head_motion(audio, astronaut[1], seed) for seed in (1, 1, 2))
     assert torch.equal(first.pose, again.pose)
     turn = (first.pose - other.pose)[:, :3].abs().max()

@@ -88,8 +88,8 @@ FLOORS = [
     {"convert"},
     {"checkpoints"},
     {"pipeline", "memory", "model", "motion_file", "frame_range"},
-    {"denoiser", "head_motion", "audio", "paste_back"},
-    {"face", "flow_autoencoder"},
+    {"denoiser", "head_motion", "paste_back"},
+    {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
     {"config", "structures", "cpu_precision"},
 ]

@@ -1,6 +1,6 @@
 """Rendered clips in memory, and random windows of them as batches.
 
-Axis legend: B clips of a batch, K frames of a window, S picture side (128), C cells (64).
+Axis legend: B clips of a batch, K frames of a window, S picture side (256), C cells (64).
 """
 
 from __future__ import annotations
@@ -11,27 +11,32 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from dawn_model.audio.mel_encoder import COLUMNS_PER_FRAME
-from dawn_model.denoiser.face_code import assemble, mesh_maps
+from dawn_model.audio.articulation import PAUSES, PHONES
+from dawn_model.denoiser.face_code import PATCH, assemble, mesh_maps
+from dawn_model.face.mouth import mouth_opening
 from dawn_model.face.state import canonical_face
 
-from .augment import random_hearing, random_look
-from .scenario import CONTEXT
+from .augment import random_look
+from .scenario import GAZE_ACROSS
 
 _MOUTH_GROWTH, _EYE_GROWTH = (1.6, 2.0), (1.6, 2.2)
 """How much wider and higher than the lips and the eyeballs the emphasised ellipses are."""
+_MOUTH_NOISE, _SHARE_BLUR, _NO_SHARES = 0.008, 9, 0.15
+"""Error of gap and width, frames over which shares of classes may be smeared, as an encoder's are, and how often a
+window goes without them."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """source [B, 3, S, S] and frames [B, K, 3, S, S] in 0..1 (without `pictures` of the source alone, K = 0);
-    code [B, PORTRAIT_CHANNELS, C, C]: what the denoiser is told about the source;
+    """source [B, 3, S, S] and frames [B, K, 3, S, S] in 0..1 (for `motion` the source alone, half as large, K = 0);
+    code [B, PORTRAIT_CHANNELS, C, C]: what the denoiser sees of the source;
     flow [B, K, 2, C, C] in sides of the picture; visible [B, K, 1, C, C];
     mouth, eyes [B, K, 1, C, C]: soft ellipses, 0..1;
-    mel [B, 4·(K + 2·CONTEXT), bands]; steer [B, K, 8]: pose (6) and blink (2) differences;
-    spoken [B, K, units]: weights of the face units of speech
+    condition [B, K, 27]: differences of mouth (19), pose (6) and blink (2) from the source
+    expression [B, K, 7]: differences of what no condition says, and 1
     """
 
     source: Tensor
@@ -41,9 +46,8 @@ class Batch:
     visible: Tensor
     mouth: Tensor
     eyes: Tensor
-    mel: Tensor
-    steer: Tensor
-    spoken: Tensor
+    condition: Tensor
+    expression: Tensor
 
 
 class ClipStore:
@@ -68,57 +72,75 @@ class ClipStore:
         return len(self.clips)
 
     def batch(
-        self, rng: np.random.Generator, clips: int, window: int, augment: bool = True, pictures: bool = True
+        self, rng: np.random.Generator, clips: int, window: int, augment: bool = True, motion: bool = True
     ) -> Batch:
-        """`clips` random windows of `window` contiguous frames; the same for the same generator state."""
+        """`clips` random windows; the same for the same generator state.
+
+        motion: `window` contiguous frames without their pictures; otherwise `window` of the painted frames
+        """
         samples = [
-            self.window(int(rng.integers(len(self.clips))), rng, window, augment, pictures)
+            self.window(int(rng.integers(len(self.clips))), rng, window, augment, motion)
             for _ in range(clips)
         ]
         return Batch(**{key: torch.stack([sample[key] for sample in samples]) for key in samples[0]})
 
     def window(
-        self, number: int, rng: np.random.Generator, window: int, augment: bool, pictures: bool = True
+        self, number: int, rng: np.random.Generator, window: int, augment: bool, motion: bool = True
     ) -> dict[str, Tensor]:
         """One sample of a batch, without its first axis."""
         clip = self.clips[number]
-        frames = len(clip["jaw"])
-        start, side = int(rng.integers(frames - window + 1)), int(rng.integers(len(clip["pose"])))
-        shown = slice(start, start + window)
-        drawn = [side, *range(2 + start, 2 + start + window)] if pictures else [side]
+        frames, side = len(clip["mouth"]), int(rng.integers(len(clip["pose"])))
+        if motion:
+            start = int(rng.integers(frames - window + 1))
+            shown, drawn = torch.arange(start, start + window), [side]
+        else:
+            chosen = np.sort(rng.choice(len(clip["painted"]), window, replace=False))
+            shown, drawn = clip["painted"][chosen], [side, *(len(clip["pose"]) + chosen)]
         seen = clip["rgb"][drawn].movedim(-1, 1).float() / 255
         cover = clip["cover"][drawn][:, None].float() / 255
-        columns = slice(COLUMNS_PER_FRAME * start, COLUMNS_PER_FRAME * (start + window + 2 * CONTEXT))
-        mel = clip["mel"][columns].float()
-        if augment:
-            seen, mel = random_look(seen, cover, rng), random_hearing(mel, rng)
-        else:
-            seen = seen + 0.6 * (1 - cover)
-        pose = clip["pose_change"][side, shown]
-        steer = torch.cat([pose, torch.zeros_like(pose), clip["blink_change"][side, shown]], dim=1).float()
-        if augment:
-            noise = torch.from_numpy(rng.normal(0, 1, (window, 8)).astype(np.float32)).to(steer)
-            steer = steer + noise * steer.new_tensor([0.2] * 3 + [0.0] * 3 + [0.008] * 2)
-        mouth, eyes = ellipses(clip["regions"][shown], clip["flow"].shape[-1])
+        if motion:
+            seen, cover = (
+                F.avg_pool2d(part, seen.shape[-1] // (PATCH * _cells(clip))) for part in (seen, cover)
+            )
+        seen = random_look(seen, cover, rng) if augment else seen + 0.6 * (1 - cover)
+        mouth, eyes = ellipses(clip["regions"][shown], _cells(clip))
         sample = {
             "source": seen[0],
             "frames": seen[1:],
-            "flow": clip["flow"][side, shown].float(),
-            "visible": clip["visible"][side, shown][:, None].float() / 255,
+            "flow": clip["flow"][side][shown].float(),
+            "visible": clip["visible"][side][shown][:, None].float() / 255,
             "mouth": mouth,
             "eyes": eyes,
-            "mel": mel,
-            "steer": steer,
-            "spoken": clip["spoken"][shown],
+            "condition": self._condition(clip, side, shown, rng if augment else None),
+            "expression": F.pad(
+                clip["expression"][shown] - clip["source_expression"][side], (0, 1), value=1.0
+            ),
         }
-        pose, blink = torch.cat([clip["pose"][side], torch.zeros(3)]).float(), clip["blink"][side].float()
+        state = [clip["pose"][side].float(), clip["blink"][side].float()]
         flip = augment and rng.random() < 0.5
         if flip:
             sample = mirrored(sample)
-            pose, blink = pose * pose.new_tensor([-1, 1, -1, 1, 1, 1]), blink.flip(0)
+            state = [state[0] * state[0].new_tensor([-1, 1, -1]), state[1].flip(0)]
+        state.append(mouth_opening(clip["points"][side].float()))
         maps = self._mesh_maps(number, side, flip)
-        sample["code"] = assemble(sample["source"][None], maps[None], pose[None], blink[None])[0]
+        sample["code"] = assemble(sample["source"][None], maps[None], *(part[None] for part in state))[0]
         return sample
+
+    @staticmethod
+    def _condition(
+        clip: dict[str, Tensor], side: int, shown: Tensor, rng: np.random.Generator | None
+    ) -> Tensor:
+        """Condition rows [K, 27], with errors like those of an encoder and a landmarker where `rng` is given."""
+        mouth = clip["mouth"][shown] - clip["source_mouth"][side]
+        shares = F.pad(clip["shares"][shown][:, PHONES], (0, PAUSES))
+        pose, blink = clip["pose_change"][side][shown].float(), clip["blink_change"][side][shown].float()
+        if rng is not None:
+            mouth = mouth + _MOUTH_NOISE * _normal(rng, mouth)
+            pose, blink = pose + 0.2 * _normal(rng, pose), blink + 0.008 * _normal(rng, blink)
+            blurred = F.avg_pool1d(shares.T[None], _SHARE_BLUR, 1, _SHARE_BLUR // 2, count_include_pad=False)
+            shares = torch.lerp(shares, blurred[0].T, float(rng.uniform(0, 0.7)))
+            shares = shares * float(rng.random() >= _NO_SHARES)
+        return torch.cat([mouth, shares, pose, torch.zeros_like(pose), blink], dim=1)
 
     def _mesh_maps(self, number: int, side: int, flip: bool) -> Tensor:
         """Made once per source and kept: they take longer than everything else about a sample."""
@@ -128,8 +150,16 @@ class ClipStore:
             size, points = clip["rgb"].shape[2], clip["points"][side].float()
             if flip:
                 points = mirrored_points(points, size)
-            self._maps[key] = mesh_maps(points, clip["flow"].shape[-1], size).half()
+            self._maps[key] = mesh_maps(points, _cells(clip), size).half()
         return self._maps[key].float()
+
+
+def _cells(clip: dict[str, Tensor]) -> int:
+    return clip["flow"].shape[-1]
+
+
+def _normal(rng: np.random.Generator, like: Tensor) -> Tensor:
+    return torch.from_numpy(rng.normal(0, 1, like.shape).astype(np.float32)).to(like)
 
 
 def ellipses(regions: Tensor, cells: int) -> tuple[Tensor, Tensor]:
@@ -152,8 +182,12 @@ def mirrored(sample: dict[str, Tensor]) -> dict[str, Tensor]:
     for key in ("source", "frames", "visible", "mouth", "eyes", "flow"):
         sample[key] = sample[key].flip(-1)
     sample["flow"] = sample["flow"] * sample["flow"].new_tensor([-1, 1])[:, None, None]
-    steer = sample["steer"][:, [0, 1, 2, 3, 4, 5, 7, 6]]
-    sample["steer"] = steer * steer.new_tensor([-1, 1, -1, 1, 1, 1, 1, 1])
+    condition = sample["condition"].clone()
+    condition[:, -8:] *= condition.new_tensor([-1, 1, -1, 1, 1, 1, 1, 1])
+    condition[:, -2:] = condition[:, -2:].flip(-1)
+    sample["condition"] = condition
+    sample["expression"] = sample["expression"].clone()
+    sample["expression"][:, GAZE_ACROSS] *= -1
     return sample
 
 

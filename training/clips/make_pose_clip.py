@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from ..people.head import HeadMesh, random_person
-from ..people.renderer import View, draw, rotation, shrink
+from ..people.renderer import View, posed, rotation, shade, shrink, surface_of
 from .scenario import smooth_noise
 
 FRAME_RATE, SECONDS, SIZE, DRAWN = 30, 10, 256, 512
@@ -47,8 +47,8 @@ def render(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     frames = []
     for pose, shut in zip(poses, lids, strict=True):
         units = {"eyeBlinkLeft": shut, "eyeBlinkRight": shut}
-        drawing = draw(mesh, person, units, rotation(*pose), View(1.25), DRAWN)
-        picture = drawing.picture + _BACKDROP * ~drawing.cover[..., None]
+        surface = surface_of(person, posed(mesh, person, units), rotation(*pose), View(1.25), DRAWN)
+        picture = shade(person, surface) + _BACKDROP * ~surface.cover[..., None]
         frames.append((shrink(picture, DRAWN // SIZE).clip(0, 1) * 255 + 0.5).astype(np.uint8))
     return np.stack(frames), poses * [1, -1, -1], lids
 

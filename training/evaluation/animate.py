@@ -10,16 +10,17 @@ from torch import Tensor
 
 from dawn_model.audio.waveform import frame_count
 from dawn_model.checkpoints.checkpoint import load_networks, read_checkpoint
-from dawn_model.denoiser.conditioning import condition_rows
+from dawn_model.denoiser.conditioning import denoiser_condition
 from dawn_model.diffusion.noise import FrameNoise
 from dawn_model.diffusion.sampler import latent_noise
 from dawn_model.face.crop import crop_face
 from dawn_model.face.landmarker import FaceLandmarker, choose_face
 from dawn_model.face.portrait import Portrait
+from dawn_model.flow_autoencoder.autoencoder import SourceFeatures
 from dawn_model.flow_autoencoder.render import render_frames
 from dawn_model.head_motion.generate import generate_head_motion
 from dawn_model.pipeline import SamplingOptions, denoiser_source, sample_motion
-from dawn_model.structures import AudioFeatures, FaceState, HeadMotion
+from dawn_model.structures import AudioFeatures, FaceState, HeadMotion, MotionLatents
 
 STEPS = 4
 
@@ -45,7 +46,7 @@ class Animator:
         return Portrait(picture, face.points, crop).at(self.config.image_size)
 
     @torch.no_grad()
-    def hear(self, speech: Tensor) -> AudioFeatures:
+    def encode(self, speech: Tensor) -> AudioFeatures:
         """Speech [T] at 16 kHz."""
         return AudioFeatures(self.networks["audio_encoder"].encode(speech, frame_count(len(speech), 16000)))
 
@@ -65,19 +66,35 @@ class Animator:
         motion: HeadMotion,
         seed: int = 0,
         steps: int = STEPS,
+        mouth: float = 1.0,
+        expression: float = 1.0,
     ) -> Tensor:
         """Frames [F, S, S, 3] in 0..1."""
-        size = self.config.latent_size
         autoencoder = self.networks["autoencoder"]
         features = autoencoder.encode(picture)
-        latents = sample_motion(
+        options = SamplingOptions(steps=steps, expression=expression)
+        latents = self.sample(features, face, audio, motion, seed, options, mouth)
+        return render_frames(autoencoder, features, latents, frames_per_slice=8)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        features: SourceFeatures,
+        face: FaceState,
+        audio: AudioFeatures,
+        motion: HeadMotion,
+        seed: int,
+        options: SamplingOptions,
+        mouth: float = 1.0,
+    ) -> MotionLatents:
+        size = self.config.latent_size
+        return sample_motion(
             self.networks["denoiser"],
             denoiser_source(features, face, self.networks.get("box_encoder")),
-            condition_rows(audio.features, motion, face),
+            denoiser_condition(self.config.denoiser, audio.features, motion, face, mouth),
             latent_noise(FrameNoise(seed, "motion"), len(audio), size, size, torch.zeros(())),
-            SamplingOptions(steps=steps),
+            options,
         )
-        return render_frames(autoencoder, features, latents, frames_per_slice=8)
 
 
 def held(face: FaceState, frames: int) -> HeadMotion:

@@ -19,18 +19,18 @@ from ..paths import MODEL
 from ..people.head import HeadMesh
 from . import metrics
 from .animate import Animator, held
-from .evaluate import SHUT, rendered_portrait
+from .evaluate import SHUT_LIDS, rendered_portrait
 
 FIRST_PERSON = 2 * 10**6
-GAINS = (1.0, 1.4, 1.8, 2.2, 2.6)
+GAINS = (1.0, 1.2, 1.4, 1.7, 2.0)
 
 
 def least_openness(animator: Animator, picture: torch.Tensor) -> float:
     """The eye-aspect ratio in a blink, relative to the open eye."""
     square, face = animator.portrait(picture)
     motion = held(face, 25)
-    motion.blink[10:16] = SHUT
-    frames = animator.film(square, face, animator.hear(torch.zeros(16000)), motion)
+    motion.blink[10:16] = SHUT_LIDS
+    frames = animator.film(square, face, animator.encode(torch.zeros(16000)), motion)
     ratios = metrics.states(metrics.track(animator.landmarker, frames), square.shape[-1])[1].mean(1)
     return float(ratios[10:16].min() / np.quantile(ratios, 0.8))
 

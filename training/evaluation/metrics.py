@@ -9,16 +9,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dawn_model.audio.mel_encoder import COLUMNS_PER_FRAME, log_mel
+from dawn_model.audio.speech_encoder import MEL_PER_FRAME
 from dawn_model.audio.waveform import frame_count
+from dawn_model.audio.whisper import log_mel
 from dawn_model.face.landmarker import FaceLandmarker
 from dawn_model.face.state import face_state
 
 UPPER_LIP, LOWER_LIP, IRISES = 13, 14, (468, 473)
 MOUTH_POINTS = (61, 291, 0, 17)
 EYE_POINTS = ((33, 133, 159, 145), (263, 362, 386, 374))
-_BANDS = slice(6, 30)
-"""About 300 to 3500 Hz of the 40 bands: voiced speech."""
+_BANDS = slice(8, 60)
+"""About 300 to 3500 Hz of the 80 bands: voiced speech."""
 FURTHEST_LAG = 15
 
 
@@ -43,6 +44,43 @@ def lip_gap(points: Tensor) -> np.ndarray:
     return (gap / (points[:, IRISES[0], :2] - points[:, IRISES[1], :2]).norm(dim=-1)).numpy()
 
 
+def mouth_width(points: Tensor) -> np.ndarray:
+    """Distance of the corners of the mouth in distances of the irises, [F]."""
+    width = (points[:, 61, :2] - points[:, 291, :2]).norm(dim=-1)
+    return (width / (points[:, IRISES[0], :2] - points[:, IRISES[1], :2]).norm(dim=-1)).numpy()
+
+
+def brow_height(points: Tensor) -> np.ndarray:
+    """Mean distance of brows and upper lids in distances of the irises, [F]."""
+    height = ((points[:, [105, 334], :2] - points[:, [159, 386], :2]).norm(dim=-1)).mean(1)
+    return (height / (points[:, IRISES[0], :2] - points[:, IRISES[1], :2]).norm(dim=-1)).numpy()
+
+
+def gaze(points: Tensor) -> np.ndarray:
+    """Where the irises are between the corners of their eyes, mean of both, in eye widths, [F]."""
+    along = []
+    for iris, outer, inner in ((468, 33, 133), (473, 362, 263)):
+        axis = points[:, inner, :2] - points[:, outer, :2]
+        along.append(((points[:, iris, :2] - points[:, outer, :2]) * axis).sum(-1) / axis.square().sum(-1))
+    return torch.stack(along).mean(0).numpy()
+
+
+def span(curve: np.ndarray) -> float:
+    """From the 5 to the 95 % quantile."""
+    return float(np.quantile(curve, 0.95) - np.quantile(curve, 0.05))
+
+
+def nearby(happens: np.ndarray, frames: int = 1) -> np.ndarray:
+    """Whether it happens within so many frames, bool [F]."""
+    return np.convolve(happens, np.ones(2 * frames + 1), "same") > 0
+
+
+def quick_part(curve: np.ndarray, seconds: float = 2.0) -> np.ndarray:
+    """What is left without a moving mean: the part above about .5 Hz."""
+    width = int(seconds * 25) | 1
+    return curve - np.convolve(np.pad(curve, width // 2, "reflect"), np.ones(width) / width, "valid")
+
+
 def states(points: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Pose [F, 6] and eye-aspect ratios [F, 2], as the plugin measures them."""
     found = [face_state(each, size, size) for each in points]
@@ -52,8 +90,8 @@ def states(points: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
 def envelope(speech: Tensor) -> np.ndarray:
     """Smoothed log energy of the voiced bands per video frame, [F], from a waveform [T] at 16 kHz."""
     frames = frame_count(len(speech), 16000)
-    energy = log_mel(speech)[:, _BANDS].mean(1).clamp(min=-12)[: frames * COLUMNS_PER_FRAME]
-    per_frame = energy.reshape(frames, COLUMNS_PER_FRAME).mean(1).numpy()
+    energy = log_mel(speech)[_BANDS].mean(0)[: frames * MEL_PER_FRAME]
+    per_frame = energy.reshape(-1, MEL_PER_FRAME).mean(1).numpy()
     kernel = np.hanning(5)
     return np.convolve(np.pad(per_frame, 2, "edge"), kernel / kernel.sum(), "valid")
 

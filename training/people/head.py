@@ -45,10 +45,29 @@ class HeadMesh:
         self.surfaces = mouth + 2 * np.isin(self.group, ("helper-l-eye", "helper-r-eye"))
         self.eye_vertices = [np.unique(self.triangles[self.group == f"helper-{e}-eye"]) for e in "lr"]
         self.lip_vertices = np.unique(self.triangles[(self.lips.mean(1) > 0.5) & (self.group == "body")])
+        self._mouth_points = self._find_mouth_points()
 
     def eye_centres(self, vertices: np.ndarray) -> np.ndarray:
         """[2, 3]: the left and the right eye of the person."""
         return np.stack([vertices[used].mean(0) for used in self.eye_vertices])
+
+    def mouth(self, vertices: np.ndarray) -> np.ndarray:
+        """Gap between the inner lips and distance of the corners of the mouth, in iris distances, [2].
+
+        What `dawn_model.face.mouth` measures on a picture, here exactly.
+        """
+        upper, lower, left, right = vertices[list(self._mouth_points)]
+        unit = np.linalg.norm(np.subtract(*self.eye_centres(vertices)))
+        return np.array([max(0.0, upper[1] - lower[1]), np.linalg.norm(left - right)], np.float32) / unit
+
+    def _find_mouth_points(self) -> tuple[int, int, int, int]:
+        """Vertices in the middle of the upper and of the lower inner lip, and at the two corners."""
+        lips = self.lip_vertices
+        at, follows_jaw = self.vertices[lips], np.linalg.norm(self.units["jawOpen"][lips], axis=1) > 0.2
+        middle = (np.abs(at[:, 0]) < 0.01) & (at[:, 2] > at[:, 2].max() - 0.07)
+        upper = min(np.flatnonzero(middle & ~follows_jaw), key=lambda i: at[i, 1])
+        lower = max(np.flatnonzero(middle & follows_jaw), key=lambda i: at[i, 1])
+        return tuple(int(lips[i]) for i in (upper, lower, at[:, 0].argmin(), at[:, 0].argmax()))
 
 
 @dataclass(frozen=True)
@@ -73,8 +92,7 @@ class Person:
 
 def random_person(mesh: HeadMesh, rng: np.random.Generator) -> Person:
     """Everything about a person is drawn from `rng`."""
-    vertices = _random_shape(mesh, rng)
-    colours = _random_colours(mesh, rng)
+    vertices, colours = _random_mouth(mesh, _random_shape(mesh, rng), _random_colours(mesh, rng), rng)
     worn = _hair_cut(mesh, rng)
     eyes = mesh.eye_centres(vertices).mean(0)
     neck = eyes + np.array([0, -1.35, -0.9])
@@ -176,3 +194,31 @@ def _hair_cut(mesh: HeadMesh, rng: np.random.Generator) -> np.ndarray:
     top = (middle[:, 1] > eyes[1] + 0.55) & (middle[:, 2] < eyes[2] + 0.2)
     back = (middle[:, 2] < eyes[2] - 0.75) & (middle[:, 1] > lowest)
     return (mesh.group != "helper-hair") | top | back
+
+
+def _random_mouth(mesh: HeadMesh, vertices: np.ndarray, colours: np.ndarray, rng: np.random.Generator):
+    """Teeth and tongue set apart and shaded: vertices and colours changed.
+
+    The mesh's tongue fills the cavity in the colour of lips, and no light is blocked in the renderer: a mouth would
+    open on more lip. So tongue and lower teeth move down and back, and colours fade with the distance behind the lips.
+    """
+    parts = {
+        part: np.unique(mesh.triangles[mesh.group == f"helper-{part}"])
+        for part in ("tongue", "upper-teeth", "lower-teeth")
+    }
+    vertices, colours = vertices.copy(), colours.copy()
+    vertices[parts["tongue"]] -= [0, rng.uniform(0.0, 0.10), rng.uniform(0.0, 0.14)]
+    vertices[parts["upper-teeth"]] += [0, -rng.uniform(0.0, 0.055), rng.uniform(0, 0.02)]
+    vertices[parts["lower-teeth"]] -= [0, rng.uniform(0.03, 0.07), rng.uniform(0, 0.03)]
+    corners = vertices[mesh.triangles]
+    behind = np.clip(vertices[mesh.lip_vertices][:, 2].max() - corners[..., 2], 0, None)
+    teeth = np.isin(mesh.group, ("helper-upper-teeth", "helper-lower-teeth"))
+    cavity = (mesh.surfaces == 1) & ~teeth
+    fading = np.exp(-np.clip(behind - 0.08, 0, None) / rng.uniform(0.1, 0.4))[..., None]
+    colours[cavity] *= (0.12 + 0.88 * fading[cavity]) * rng.uniform(0.35, 0.85)
+    tooth = rng.uniform(0.07, 0.1)
+    between = np.exp(-((((corners[..., 0] / tooth + 0.5) % 1 - 0.5) / 0.08) ** 2))[..., None]
+    fading = (0.45 + 0.55 * np.exp(-np.clip(behind - 0.12, 0, None) / 0.12))[..., None]
+    tint = np.array([1.0, rng.uniform(0.94, 1.0), rng.uniform(0.82, 1.0)])
+    colours[teeth] *= ((1 - rng.uniform(0.1, 0.4) * between) * fading)[teeth] * tint * rng.uniform(0.75, 1.05)
+    return vertices, colours

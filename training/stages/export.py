@@ -1,4 +1,4 @@
-"""Stage 7: the trained networks → one file in half precision that the plugin loads.
+"""Stage 8: the trained networks → one file in half precision that the plugin loads.
 
 python -m training.stages.export                       # writes dawn_model/assets/dawn_nano.safetensors
 """
@@ -14,9 +14,10 @@ from dawn_model.checkpoints.checkpoint import Checkpoint, read_checkpoint, save_
 from dawn_model.config import DAWN_NANO, DawnConfig
 
 from ..paths import MODEL
-from . import train_hearing, train_motion, train_picture, train_pose_blink
+from ..speech.whisper_weights import SHA256
+from . import train_motion, train_picture, train_pose_blink, train_speech
 
-MOST_BYTES = 12 * 10**6
+MOST_BYTES = 24 * 10**6
 _NETWORK_OF = {"motion": "motion.0"}
 """Names that cannot be names of PyTorch modules because of their dot."""
 
@@ -40,8 +41,11 @@ def export(checkpoints: list[Path], out: Path, config: DawnConfig = DAWN_NANO, n
         tensors |= averaged(path)
     provenance = {
         "licence": "Apache-2.0",
-        "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0) with speech of flite and espeak-ng. "
-        "No photograph and no recording of a person.",
+        "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0); no photograph of a person. Phones of, "
+        "and speech from: VCTK, LibriTTS and LibriSpeech (CC BY 4.0), LJ Speech (public domain), CMU ARCTIC "
+        "(BSD-like), Common Voice (CC0). See NOTICE.",
+        "speech encoder": "The first layers of OpenAI Whisper tiny.en's encoder (MIT licence, Copyright 2022 OpenAI), "
+        f"unchanged but for half precision; from a file of SHA-256 {SHA256}.",
         "method": "training/README.md",
         "note": note,
     }
@@ -58,16 +62,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, default=train_picture.CHECKPOINT)
     parser.add_argument("--motion", type=Path, default=train_motion.CHECKPOINT)
-    parser.add_argument(
-        "--hearing", type=Path, default=train_hearing.CHECKPOINT, help="its encoder replaces motion's"
-    )
+    parser.add_argument("--speech", type=Path, default=train_speech.CHECKPOINT)
     parser.add_argument("--pose-blink", type=Path, default=train_pose_blink.CHECKPOINT)
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--note", default="")
     options = parser.parse_args()
-    size = export(
-        [options.picture, options.motion, options.hearing, options.pose_blink], options.out, note=options.note
-    )
+    checkpoints = [options.picture, options.motion, options.speech, options.pose_blink]
+    size = export(checkpoints, options.out, note=options.note)
     print(f"{options.out}: {size / 10**6:.2f} MB")
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
+from pathlib import Path
 
 import torch
 from torch import nn
 
+from dawn_model.checkpoints.checkpoint import read_checkpoint
 from dawn_model.config import DAWN_NANO, DawnConfig
 from dawn_model.model import build_networks
-
-
-def untuned(config: DawnConfig) -> DawnConfig:
-    """The configuration without what is calibrated after training."""
-    return dataclasses.replace(config, denoiser=dataclasses.replace(config.denoiser, blink_gain=1.0))
 
 
 def new_networks(seed: int, config: DawnConfig = DAWN_NANO) -> dict[str, nn.Module]:
@@ -21,15 +17,23 @@ def new_networks(seed: int, config: DawnConfig = DAWN_NANO) -> dict[str, nn.Modu
     prediction is nearly a still picture, and what the conditions ask for directly comes first: a field then
     learns at once what a degree of yaw does, instead of waiting for the network over time to mean something."""
     torch.manual_seed(seed)
-    networks = build_networks(untuned(config))
+    networks = build_networks(config)
     with torch.no_grad():
         networks["denoiser"].output.weight.mul_(0.1)
         networks["denoiser"].output.bias.zero_()
-        fields = networks["denoiser"].space.output
+        fields = networks["denoiser"].motion_fields.output
         fields.weight.mul_(0.3)
         fields.bias.zero_()
         for module in networks.values():
             for name, parameter in module.named_parameters():
                 if name.endswith("query"):
                     nn.init.normal_(parameter, std=0.02)
+    return networks
+
+
+def begin_from(path: Path | None, networks: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    """The networks with the weights of a model file, or as they are where none is given."""
+    if path is not None:
+        for name, weights in read_checkpoint(path).tensors.items():
+            networks[name].load_state_dict(weights)
     return networks

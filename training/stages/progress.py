@@ -1,4 +1,4 @@
-"""What the three trainings share: a schedule by the clock, averaged weights, resumable checkpoints, a log."""
+"""What all trainings share: a schedule by the clock, averaged weights, resumable checkpoints, a log."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import copy
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -26,7 +27,13 @@ class Progress:
     """
 
     def __init__(
-        self, networks: nn.ModuleDict, path: Path, minutes: float, rate: float, steps: int | None = None
+        self,
+        networks: nn.ModuleDict,
+        path: Path,
+        minutes: float,
+        rate: float,
+        steps: int | None = None,
+        weight_decay: float = 1e-4,
     ):
         self.networks, self.path, self.minutes, self.rate = networks, path, minutes, rate
         self.steps = steps
@@ -35,7 +42,7 @@ class Progress:
             [p for p in networks.parameters() if p.requires_grad],
             lr=rate,
             betas=(0.9, 0.98),
-            weight_decay=1e-4,
+            weight_decay=weight_decay,
         )
         self.step, self._spent, self._begun, self._sums = 0, 0.0, time.time(), {}
         if path.exists():
@@ -77,6 +84,24 @@ class Progress:
                 mean.lerp_(new, 1 - keep)
         for name, value in {"loss": loss, **figures}.items():
             self._sums[name] = self._sums.get(name, 0) + torch.as_tensor(value).detach()
+
+    def run(
+        self,
+        step: Callable[[], tuple[torch.Tensor, dict[str, torch.Tensor]]],
+        every: int = 500,
+        check: Callable[[], None] | None = None,
+    ) -> None:
+        """Train until done. `step` returns a loss and figures for the log; every so many steps the state is saved and
+        `check` called."""
+        while self.unfinished:
+            loss, figures = step()
+            self.update(loss, **figures)
+            self.report(50)
+            if self.step % every == 0:
+                self.save()
+                if check:
+                    check()
+        self.save()
 
     def report(self, every: int) -> None:
         """Print the means of the last `every` steps as one line of name=value pairs."""

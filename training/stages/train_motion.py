@@ -1,4 +1,5 @@
-"""Stage 5: the denoiser and the speech encoder learn how portrait, speech, pose and blink move a face.
+"""Stage 5: the denoiser learns how portrait, mouth, pose and blink move a face, and to draw from noise what they leave
+open.
 
 The exact flow and visibility of the renders are the clean latents; the network sees them under noise and
 predicts them. Lips and lids move little and rarely, so their cells count more, and the *differences* of the
@@ -11,33 +12,36 @@ the lips does.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dawn_model.audio.mel_encoder import COLUMNS_PER_FRAME
+from dawn_model.audio.articulation import CLASS_SHARES
 from dawn_model.denoiser.compact import departure_latents
 from dawn_model.diffusion.schedule import cosine_schedule
 
 from ..clips.dataset import Batch, ClipStore
-from ..clips.hearing import Speeches
-from ..clips.scenario import CONTEXT
 from ..paths import CLIPS, WORK
-from .initial import new_networks
+from .initial import begin_from, new_networks
 from .progress import Progress
 from .train_picture import sharpness
 
 CHECKPOINT = WORK / "motion.pt"
+_UNIT = 0.2
+"""Sides of the picture; flow errors are judged in it."""
 _SOFT, _SOFT_REGION, _SOFT_SHAPE = 0.01, 0.1, 0.15
-"""Errors below this are judged by their square (0.01 is a quarter of a pixel): of everything, in mouth and eyes,
-and of differences between neighbours there. Judged by its size, what is uncertain would rather not happen: lids and
-lips stay as they are, and nothing is ever hidden."""
+"""Errors below this are judged by their square (0.01 is a quarter of a pixel of 128): of everything, in mouth and
+eyes, and of differences between neighbours there. Judged by its size, what is uncertain would rather not happen: lids
+and lips stay as they are, and nothing is ever hidden."""
 _HIDDEN_WEIGHT = 0.15
-_BLINKING, _SHUT = 6.0, 0.25
+_BLINKING, _SHUT_LIDS = 6.0, 0.25
 """How much more frames count in which the lids are where the source does not have them, and by how much the
 eye-aspect ratio falls then. They are rare."""
+_SHUT_LIPS = 4.0
+"""How much more frames count in which the lips meet: the eye forgives a vowel, not a *b*."""
 _WEIGHTS = {
     "flow": 2.0,
     "visible": 1.0,
@@ -48,21 +52,15 @@ _WEIGHTS = {
     "eyes_seen": 0.5,
     "eyes_shape": 20.0,
 }
-_SHAPES_WEIGHT, _SPEECHES = 0.1, 12
-"""Of the error of the mouth shapes that the denoiser reads from the speech features, and on how many stretches of
-speech without pictures: more voices than could be rendered."""
-_TOLD = 0.6
-"""Share of the clips whose true mouth shapes are told: from them the fields learn what a shape does to a face."""
 _PURE_NOISE, _FROM = 0.4, 600
 """Share of the samples that begin from noise alone, at a timestep of at least `_FROM`: that is how samplers
 begin, whatever the number of steps."""
-_UNGUIDED = 0.05
-
-
-def condition_of(batch: Batch, audio_encoder: nn.Module) -> Tensor:
-    """[B, K, features + 8]; the sound before and after the window is heard and cut away."""
-    heard = audio_encoder(batch.mel)[:, CONTEXT:-CONTEXT]
-    return torch.cat([heard, batch.steer], dim=-1)
+_KNOWN = 0.4
+"""Share of the samples in which brows, gaze and smile are known: from them the fields learn how a face does that. A
+network that never knew them found no fields to look for in the noise, and drew nothing."""
+_STILL, _NOISELESS = 0.05, 0.1
+"""Share of the samples in which nothing is wanted and nothing moves, and of those without noise: what `mouth` and
+`expression` of 0 ask for."""
 
 
 def noisy(clean: Tensor, alphas: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
@@ -73,15 +71,32 @@ def noisy(clean: Tensor, alphas: Tensor, rng: np.random.Generator) -> tuple[Tens
     pure = torch.from_numpy(rng.random(clips) < _PURE_NOISE)
     timestep = torch.where(pure, torch.from_numpy(rng.integers(_FROM, len(alphas), clips)), timestep)
     signal = torch.where(pure, 0.0, signal).to(clean.device)[:, None, None, None, None]
-    noise = torch.randn_like(clean)
-    return signal.sqrt() * clean + (1 - signal).sqrt() * noise, timestep.to(clean.device)
+    loud = torch.from_numpy(rng.random(clips) >= _NOISELESS).to(signal)[:, None, None, None, None]
+    return signal.sqrt() * clean + loud * (1 - signal).sqrt() * torch.randn_like(clean), timestep.to(
+        clean.device
+    )
+
+
+def with_stillness(batch: Batch, rng: np.random.Generator) -> Batch:
+    """Some samples turned into a portrait of which nothing is wanted."""
+    moving = torch.from_numpy(rng.random(len(batch.flow)) >= _STILL).to(batch.flow)
+    per_cell = moving[:, None, None, None, None]
+    return dataclasses.replace(
+        batch,
+        flow=batch.flow * per_cell,
+        visible=1 - (1 - batch.visible) * per_cell,
+        condition=batch.condition * moving[:, None, None],
+        expression=batch.expression * moving[:, None, None],
+    )
 
 
 def soft_error(difference: Tensor, soft: float = _SOFT) -> Tensor:
     return (difference.square() + soft**2).sqrt() - soft
 
 
-def motion_loss(predicted: Tensor, clean: Tensor, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+def motion_loss(
+    predicted: Tensor, clean: Tensor, batch: Batch, flow_range: float
+) -> tuple[Tensor, dict[str, Tensor]]:
     """All latents [B, 3, K, C, C]. Returns the loss and its parts.
 
     Mouth and eyes have terms of their own, each the mean over its region, so that they count whatever share of
@@ -90,13 +105,16 @@ def motion_loss(predicted: Tensor, clean: Tensor, batch: Batch) -> tuple[Tensor,
     visible, mouth, eyes = (part.transpose(1, 2) for part in (batch.visible, batch.mouth, batch.eyes))
     trust = _HIDDEN_WEIGHT + (1 - _HIDDEN_WEIGHT) * visible
     error = predicted - clean
-    everywhere = soft_error(error[:, :2]).mean(1, keepdim=True)
-    off = soft_error(error[:, :2], _SOFT_REGION).mean(1, keepdim=True)
+    moved = error[:, :2] * (flow_range / 2 / _UNIT)
+    everywhere = soft_error(moved).mean(1, keepdim=True)
+    off = soft_error(moved, _SOFT_REGION).mean(1, keepdim=True)
     unseen = error[:, 2:].square() / 4
-    across, down = (soft_error(part, _SOFT_SHAPE).mean(1, keepdim=True) for part in sharpness(error[:, :2]))
+    across, down = (soft_error(part, _SOFT_SHAPE).mean(1, keepdim=True) for part in sharpness(moved))
     parts = {"flow": (everywhere * trust).mean(), "visible": unseen.mean()}
-    blinking = _BLINKING * batch.steer[..., 6:].abs().amax(-1) / _SHUT
+    blinking = _BLINKING * batch.condition[..., -2:].abs().amax(-1) / _SHUT_LIDS
     eyes = eyes * (1 + blinking)[:, None, :, None, None]
+    shut = (2 * batch.condition[..., CLASS_SHARES.start]).clamp(0, 1)
+    mouth = mouth * (1 + _SHUT_LIPS * shut)[:, None, :, None, None]
     for name, mask in (("mouth", mouth), ("eyes", eyes)):
         weight = mask * trust
         parts[name] = (off * weight).sum() / mask.sum()
@@ -121,21 +139,26 @@ def lip_opening(flow: Tensor, mouth: Tensor) -> Tensor:
 @torch.no_grad()
 def validate(networks: nn.ModuleDict, store: ClipStore, flow_range: float) -> str:
     """One step from noise on unseen clips: correlation and range of lip opening, end-point errors in pixels
-    of 128 against those of standing still."""
+    of 128 against those of standing still, and how much noise moves the prediction in mouth and eyes."""
     rng, truth, found, errors = np.random.default_rng(0), [], [], []
-    device = store.device
     torch_state = torch.get_rng_state()
     torch.manual_seed(0)
+    pixels, gains = flow_range * 64, []
     for _ in range(8):
-        batch = store.batch(rng, 2, 24, augment=False, pictures=False)
+        batch = store.batch(rng, 2, 24, augment=False)
         clean = departure_latents(batch.flow, batch.visible, flow_range).transpose(1, 2)
-        clip = networks["denoiser"].prepare(batch.code, condition_of(batch, networks["audio_encoder"]))
-        timestep = torch.full((2,), 952, device=device)
+        clip = networks["denoiser"].prepare(batch.code, batch.condition)
+        timestep = torch.full((2,), 952, device=store.device)
         predicted = networks["denoiser"](torch.randn_like(clean), timestep, clip)
+        late = torch.full_like(timestep, 300)
+        again = [
+            networks["denoiser"](0.8 * clean + 0.6 * torch.randn_like(clean), late, clip) for _ in range(2)
+        ]
+        gains.append((again[0] - again[1])[:, :2].norm(dim=1).mean() * pixels)
         truth.append(lip_opening(clean, batch.mouth))
         found.append(lip_opening(predicted, batch.mouth))
         for motion in (predicted[:, :2] - clean[:, :2], clean[:, :2]):
-            length = motion.norm(dim=1) * flow_range * 64 * batch.visible[:, :, 0]
+            length = motion.norm(dim=1) * pixels * batch.visible[:, :, 0]
             errors += [
                 (length * mask).sum() / mask.sum()
                 for mask in (torch.ones_like(length), batch.mouth[:, :, 0], batch.eyes[:, :, 0])
@@ -152,49 +175,40 @@ def validate(networks: nn.ModuleDict, store: ClipStore, flow_range: float) -> st
     text = f"lips r={float(correlation.mean()):.3f} range={float(reach):.2f}"
     for name, error, baseline in zip(("all", "mouth", "eyes"), ours, still, strict=True):
         text += f" {name}={error:.3f}/{baseline:.3f}px"
-    return text
+    return f"{text} seeds differ by {float(torch.stack(gains).mean()):.4f}px"
 
 
 def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
     held_out = ClipStore(options.validation, options.device) if options.validation else None
-    made = new_networks(options.seed)
-    networks = nn.ModuleDict({name: made[name] for name in ("denoiser", "audio_encoder")})
+    made = begin_from(options.start, new_networks(options.seed))
+    denoiser = made["denoiser"].to(options.device)
     progress = Progress(
-        networks.to(options.device), options.out, options.minutes, options.rate, options.steps
+        nn.ModuleDict({"denoiser": denoiser}), options.out, options.minutes, options.rate, options.steps
     )
-    config = made["denoiser"].config
+    config = denoiser.config
     alphas = cosine_schedule(config.train_timesteps).alphas_cumprod
-    speeches, rng = Speeches(options.device), np.random.default_rng([options.seed, progress.step])
+    rng = np.random.default_rng([options.seed, progress.step])
     torch.manual_seed(options.seed + progress.step)
-    print(
-        f"{len(store)} clips of {store.clips[0]['mel'].shape[0] / COLUMNS_PER_FRAME / 25:.1f} s", flush=True
-    )
+    print(f"{len(store)} clips of {len(store.clips[0]['mouth']) / 25:.1f} s", flush=True)
     half = {"device_type": store.device.type, "dtype": torch.bfloat16, "enabled": options.bfloat16}
-    while progress.unfinished:
-        batch = store.batch(rng, options.batch, options.window, augment=not options.plain, pictures=False)
+
+    def step() -> tuple[Tensor, dict[str, Tensor]]:
+        batch = store.batch(rng, options.batch, options.window, augment=not options.plain)
+        batch = with_stillness(batch, rng)
         clean = departure_latents(batch.flow, batch.visible, config.flow_range).transpose(1, 2)
         x, timestep = noisy(clean, alphas, rng)
+        known = torch.from_numpy(rng.random(len(x)) < _KNOWN).to(x)[:, None, None]
         with torch.autocast(**half):
-            condition = condition_of(batch, networks["audio_encoder"])
-            guided = torch.from_numpy(rng.random(len(condition)) >= _UNGUIDED).to(condition)
-            told = torch.from_numpy(rng.random(len(condition)) < _TOLD).to(condition.device)
-            spoken = networks["denoiser"].speak(condition[..., : config.audio_dim])
-            spoken = torch.where(told[:, None, None], batch.spoken, spoken)
-            clip = networks["denoiser"].prepare(batch.code, condition * guided[:, None, None], spoken=spoken)
-            predicted = networks["denoiser"](x, timestep, clip)
-        loss, parts = motion_loss(predicted.float(), clean, batch)
-        heard, meant = speeches.batch(rng, _SPEECHES, options.window)
-        read = networks["denoiser"].speak(networks["audio_encoder"](heard)[:, CONTEXT:-CONTEXT])
-        parts["shapes"] = (read - meant).square().mean() / meant.square().mean()
-        loss = loss + _SHAPES_WEIGHT * parts["shapes"]
-        progress.update(loss, **parts)
-        progress.report(50)
-        if progress.step % options.every == 0:
-            progress.save()
-            if held_out:
-                print(f"  validation {validate(progress.average, held_out, config.flow_range)}", flush=True)
-    progress.save()
+            clip = denoiser.prepare(batch.code, batch.condition, expression=batch.expression * known)
+            predicted = denoiser(x, timestep, clip)
+        return motion_loss(predicted.float(), clean, batch, config.flow_range)
+
+    def check() -> None:
+        if held_out:
+            print(f"  validation {validate(progress.average, held_out, config.flow_range)}", flush=True)
+
+    progress.run(step, options.every, check)
     return progress
 
 
@@ -211,6 +225,7 @@ def main() -> None:
     parser.add_argument("--bfloat16", action="store_true")
     parser.add_argument("--plain", action="store_true", help="no augmentation, for overfitting trials")
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
+    parser.add_argument("--start", type=Path, help="a model file whose weights it begins with")
     parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--validation", type=Path, help="folder of unseen clips")
     parser.add_argument("--out", type=Path, default=CHECKPOINT)

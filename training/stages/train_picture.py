@@ -22,7 +22,7 @@ from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder, SourceFeatu
 
 from ..clips.dataset import Batch, ClipStore
 from ..paths import CLIPS, WORK
-from .initial import new_networks
+from .initial import begin_from, new_networks
 from .progress import Progress
 
 CHECKPOINT = WORK / "picture.pt"
@@ -73,19 +73,20 @@ def picture_loss(autoencoder: FlowAutoencoder, batch: Batch, rng: np.random.Gene
 
 def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
-    autoencoder = new_networks(options.seed)["autoencoder"].to(options.device)
+    autoencoder = begin_from(options.start, new_networks(options.seed))["autoencoder"].to(options.device)
     progress = Progress(
         nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.minutes, options.rate, options.steps
     )
     rng = np.random.default_rng([options.seed, progress.step])
     print(f"{len(store)} clips", flush=True)
-    while progress.unfinished:
-        batch = store.batch(rng, options.batch, options.window)
-        progress.update(picture_loss(autoencoder, batch, rng))
-        progress.report(50)
-        if progress.step % 500 == 0:
-            progress.save()
-    progress.save()
+    half = {"device_type": store.device.type, "dtype": torch.bfloat16, "enabled": options.bfloat16}
+
+    def step() -> tuple[Tensor, dict[str, Tensor]]:
+        batch = store.batch(rng, options.batch, options.window, motion=False)
+        with torch.autocast(**half):
+            return picture_loss(autoencoder, batch, rng), {}
+
+    progress.run(step)
     return progress
 
 
@@ -100,6 +101,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--clips", type=Path, default=CLIPS)
     parser.add_argument("--limit", type=int, help="use only the first so many clips")
+    parser.add_argument("--bfloat16", action="store_true")
+    parser.add_argument("--start", type=Path, help="a model file whose weights it begins with")
     parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 

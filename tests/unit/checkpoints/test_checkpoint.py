@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import json
 import pickle
 import shutil
 import subprocess
@@ -29,7 +30,7 @@ from dawn_model.checkpoints.checkpoint import (
 )
 from dawn_model.checkpoints.official import read_motion_estimator, read_official, read_pickle
 from dawn_model.checkpoints.official_files import OfficialFiles, find_official
-from dawn_model.config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
+from dawn_model.config import DAWN_NANO, DawnConfig, DenoiserConfig, FlowAutoencoderConfig, PoseBlinkConfig
 from dawn_model.model import build_networks
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -576,3 +577,19 @@ def test_motion_estimator_of_the_same_file(downloads, copy):
         CheckpointError, match=r"background_predictor\.fc\.bias \(our name\) \[6\] is missing"
     ):
         read_motion_estimator(copy / AUTOENCODER)
+
+
+def test_a_file_of_an_older_version_is_read(tmp_path):
+    """Converted files of the authors' models name a number that no network needs, and an encoder that is not there."""
+    text = json.loads(DawnConfig().to_json())
+    text["mel"] = None
+    for motion in text["motion"]:
+        motion["init_rotary_dim"] = 4
+    assert DawnConfig.from_json(json.dumps(text)) == DawnConfig()
+
+
+def test_an_embedded_model_of_an_older_version_is_refused(tmp_path):
+    text = json.loads(DAWN_NANO.to_json())
+    text["mel"] = {"bands": 40}
+    with pytest.raises(ValueError, match="whose speech encoder is gone"):
+        DawnConfig.from_json(json.dumps(text))

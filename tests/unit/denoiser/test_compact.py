@@ -35,11 +35,11 @@ def clip_of(denoiser, frames=3, clips=1, size=16, window=None):
 
 def first_frames(clip, frames, denoiser):
     """The same clip, had it ended earlier."""
-    told, asked = clip.told[:, :frames], clip.asked[:, :frames]
+    context, coefficients = clip.context[:, :frames], clip.coefficients[:, :frames]
     band = temporal_band(
-        denoiser.temporal_bias, frames, SMALL.window, SMALL.head_dim, told.device, told.dtype
+        denoiser.temporal_bias, frames, SMALL.window, SMALL.head_dim, context.device, context.dtype
     )
-    return dataclasses.replace(clip, told=told, asked=asked, band=band)
+    return dataclasses.replace(clip, context=context, coefficients=coefficients, band=band)
 
 
 def test_config_survives_json():
@@ -122,22 +122,48 @@ def test_clip_norm_has_the_gradients_of_a_group_norm():
     assert torch.allclose(mine, reference, atol=1e-5)
 
 
+def test_border_values_lie_beyond_the_border():
+    """As `grid_sample` pads, which not every device can."""
+    x, grid = torch.randn(2, 3, 8, 6), torch.rand(2, 5, 7, 2) * 3 - 1.5
+    padded = F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+    assert torch.allclose(compact_denoiser.sample_inside(x, grid), padded, atol=1e-5)
+
+
+def test_expression_scales_the_noise():
+    torch.manual_seed(0)
+    denoiser, source = CompactDenoiser(SMALL), torch.randn(1, PORTRAIT_CHANNELS, 16, 16)
+    condition = torch.randn(5, SMALL.condition_dim)
+
+    def sample(seed, expression):
+        def noise(draw):
+            generator = torch.Generator().manual_seed(100 * seed + draw)
+            return torch.randn(1, 3, 5, 16, 16, generator=generator)
+
+        return sample_motion(
+            denoiser, source, condition, noise, SamplingOptions(steps=2, expression=expression)
+        ).flow
+
+    assert torch.equal(sample(1, 0.0), sample(2, 0.0))
+    assert not torch.equal(sample(1, 1.0), sample(2, 1.0))
+
+
 def test_refuses_sizes_and_conditions():
     denoiser = CompactDenoiser(SMALL)
     with pytest.raises(ValueError, match="multiples of 2"):
         clip_of(denoiser, size=17)
-    with pytest.raises(ValueError, match="takes 72"):
-        denoiser.prepare(torch.randn(1, PORTRAIT_CHANNELS, 16, 16), torch.randn(1, 3, 71))
+    with pytest.raises(ValueError, match="takes 27"):
+        denoiser.prepare(torch.randn(1, PORTRAIT_CHANNELS, 16, 16), torch.randn(1, 3, 26))
 
 
 def test_sampler_returns_what_a_perfect_network_predicts():
-    truth = torch.rand(1, 3, 2, 4, 4) * 1.6 - 0.8
+    truth = torch.rand(1, 3, 2, 4, 4) * 8 - 4  # beyond what a threshold would leave
     schedule = cosine_schedule()
 
     def denoise(x, timestep):
         return predicted_noise(x, truth, schedule.alpha(timestep))
 
-    found = ddim_sample(denoise, lambda draw: torch.randn(1, 3, 2, 4, 4), schedule, steps=4, eta=1.0)
+    draw = torch.randn(1, 3, 2, 4, 4)
+    found = ddim_sample(denoise, lambda number: draw, schedule, steps=4, eta=1.0, threshold=False)
     assert torch.allclose(found, truth, atol=1e-5)
 
 

@@ -6,8 +6,9 @@ import pytest
 import recipe
 import torch
 
+from dawn_model.config import DAWN_NANO, DenoiserConfig
 from dawn_model.denoiser.box_encoder import BoxEncoder, authors_box_encoder, box_mask
-from dawn_model.denoiser.conditioning import condition_rows
+from dawn_model.denoiser.conditioning import condition_rows, denoiser_condition, mouth_condition
 from dawn_model.structures import FaceState, HeadMotion
 
 
@@ -118,3 +119,50 @@ def test_condition_rows_name_the_lengths_that_differ():
     face, motion = face_and_motion(5)
     with pytest.raises(ValueError, match=r"4 frames.*5.*5"):
         condition_rows(torch.zeros(4, 1024), motion, face)
+
+
+def articulation(gap=0.2, width=0.05, sound=14, frames=20):
+    """A held vowel, or the class of another number."""
+    rows = torch.zeros(frames, 19)
+    rows[:, 0], rows[:, 1], rows[:, 2 + sound] = gap, width, 1.0
+    return rows
+
+
+def test_the_mouth_is_a_difference_from_the_portrait():
+    closed, smiling = torch.tensor([0.01, 0.8]), torch.tensor([0.10, 1.1])
+    first, second = (mouth_condition(articulation(), portrait) for portrait in (closed, smiling))
+    assert first[0, 0] > 0.15
+    assert torch.allclose(first[:, 0] + 0.01, second[:, 0] + 0.10), "the same gap from any portrait"
+    assert second[0, 1] < -0.05, "a smile gives way to speech"
+
+
+@pytest.mark.parametrize("sound", [0, 16])
+def test_closures_and_long_silence_shut_the_lips(sound):
+    rows = mouth_condition(articulation(gap=0.1, sound=sound), torch.tensor([0.12, 0.8]))
+    assert (rows[:, 0] <= -0.12).all()
+
+
+def test_a_short_pause_leaves_the_mouth():
+    rows = articulation()
+    rows[8:12] = articulation(gap=0.15, sound=16, frames=4)
+    assert mouth_condition(rows, torch.tensor([0.0, 0.8]))[10, 0] > 0.1
+
+
+def test_strength_of_the_mouth():
+    portrait = torch.tensor([0.05, 0.8])
+    still, half, whole, twice = (mouth_condition(articulation(), portrait, s) for s in (0.0, 0.5, 1.0, 2.0))
+    assert not still.any()
+    assert torch.allclose(half, whole / 2)
+    assert torch.allclose(twice[:, 0] + 0.05, 2 * (whole[:, 0] + 0.05))
+
+
+def test_the_authors_model_has_no_mouth_control():
+    face, motion = face_and_motion(4)
+    rows = torch.randn(4, 1024)
+    assert torch.equal(
+        denoiser_condition(DenoiserConfig(), rows, motion, face), condition_rows(rows, motion, face)
+    )
+    with pytest.raises(ValueError, match=r"mouth is 1\.5"):
+        denoiser_condition(DenoiserConfig(), rows, motion, face, mouth=1.5)
+    with pytest.raises(ValueError, match="mesh points"):
+        denoiser_condition(DAWN_NANO.denoiser, rows[:, :19], motion, face)

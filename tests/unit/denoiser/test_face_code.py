@@ -1,4 +1,4 @@
-"""What the embedded model's denoiser is told about a portrait."""
+"""What the embedded model's denoiser knows about a portrait."""
 
 import dataclasses
 
@@ -21,9 +21,21 @@ def frontal_points(scale=5.0, x=64.0, y=64.0):
 
 def test_channels():
     face = face_state(frontal_points(), SIDE, SIDE)
-    code = face_code(torch.rand(1, 3, SIDE, SIDE), face)
+    code = face_code(torch.rand(1, 3, SIDE, SIDE), face, CELLS)
     assert code.shape == (1, CHANNELS, CELLS, CELLS)
     assert code.isfinite().all() and code.abs().max() < 4
+
+
+def test_a_larger_picture_has_the_same_code():
+    """Of the same face: the cells stay, their colours are means."""
+    small = torch.rand(1, 3, SIDE, SIDE)
+    large = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    points = frontal_points() + torch.tensor([0.5, 0.5, 0.0])  # pixel centres lie at whole numbers
+    codes = [
+        face_code(picture, face_state(points * scale - torch.tensor([0.5, 0.5, 0.0]), side, side), CELLS)
+        for picture, scale, side in ((small, 1, SIDE), (large, 2, 2 * SIDE))
+    ]
+    assert torch.allclose(*codes, atol=2e-3)
 
 
 def test_moving_the_face_moves_the_maps():
@@ -54,4 +66,4 @@ def test_lips_part_the_mouth():
 def test_needs_the_mesh():
     face = dataclasses.replace(face_state(frontal_points(), SIDE, SIDE), points=None)
     with pytest.raises(ValueError, match="mesh points"):
-        face_code(torch.rand(1, 3, SIDE, SIDE), face)
+        face_code(torch.rand(1, 3, SIDE, SIDE), face, CELLS)

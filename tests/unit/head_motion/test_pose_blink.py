@@ -336,7 +336,7 @@ def test_config_comes_from_options_and_shapes():
     state = official_state("both", 8)
     config = pose_blink_config(options(8), state)
     assert config == PoseBlinkConfig(
-        pose_dim=6, blink_dim=2, window=200, init_attention=False, init_rotary_dim=32, layer_rotary_dim=16
+        pose_dim=6, blink_dim=2, window=200, init_attention=False, layer_rotary_dim=16
     )
     assert pose_blink_config(options(6), official_state("pose", 6)) == PoseBlinkConfig()
     assert pose_blink_config({"archiname": "transformerreemb5"}, official_state("blink", 5)).window == 200

@@ -1,0 +1,57 @@
+"""What a mouth looks like when it is open: teeth and darkness, or stretched lip skin."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+# fmt: off
+_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
+_OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
+# fmt: on
+_FINER = 4
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+def _inside(points: np.ndarray, height: int, width: int) -> np.ndarray:
+    """How much of every pixel lies in a polygon [P, 2], [height, width]."""
+    mask = Image.new("L", (width * _FINER, height * _FINER))
+    ImageDraw.Draw(mask).polygon([tuple((xy + 0.5) * _FINER) for xy in points], fill=255)
+    return np.asarray(mask.resize((width, height), Image.BOX)) / 255
+
+
+def inner_mouth(
+    frames: Tensor, points: Tensor, gap: np.ndarray, quantile: float = 0.85
+) -> tuple[float, float]:
+    """In the most open frames [F, S, S, 3]: distance of the mean colour inside the inner lips from that of the lips,
+    and the deviation of luminance inside. Real mouths: .06–.32 (mean .21) and .08–.36 (.19); lip skin: .04–.1 and
+    .01–.08.
+    """
+    found = []
+    for number in np.flatnonzero(gap >= np.quantile(gap, quantile)):
+        frame, mesh = frames[number].numpy(), points[number].numpy()
+        inside = _inside(mesh[list(_INNER), :2], *frame.shape[:2])
+        lips = _inside(mesh[list(_OUTER), :2], *frame.shape[:2]) * (1 - inside)
+        if inside.sum() < 4:
+            continue
+        mean, of_lips = ((frame * part[..., None]).sum((0, 1)) / part.sum() for part in (inside, lips))
+        light = frame @ _LUMINANCE
+        spread = (inside * (light - (light * inside).sum() / inside.sum()) ** 2).sum() / inside.sum()
+        found.append((np.linalg.norm(mean - of_lips), np.sqrt(spread)))
+    return tuple(np.mean(found, axis=0)) if found else (0.0, 0.0)
+
+
+def mouth_crops(frames: Tensor, points: Tensor, size: int = 256) -> Tensor:
+    """The mouth of every frame, an iris distance high and as wide, enlarged, [F, size, size, 3]: four times its size
+    where the irises are 64 pixels apart."""
+    crops = []
+    for frame, mesh in zip(frames, points.numpy(), strict=True):
+        unit = np.linalg.norm(mesh[468, :2] - mesh[473, :2])
+        x, y = mesh[[61, 291, 13, 14], :2].mean(0)
+        picture = Image.fromarray((frame.numpy().clip(0, 1) * 255 + 0.5).astype(np.uint8))
+        box = (x - unit / 2, y - unit / 2, x + unit / 2, y + unit / 2)
+        box = [min(max(edge, 0), picture.width) for edge in box]
+        crops.append(np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box)))
+    return torch.from_numpy(np.stack(crops)).float() / 255
