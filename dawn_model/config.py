@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DenoiserConfig:
-    """The noise predictor (paper section 3.3; specification section 5)."""
+    """The noise predictor (arXiv 2410.13726, section 3.3; docs/model.md, "Denoiser")."""
 
     base_width: int = 64
     multipliers: tuple[int, ...] = (1, 2, 4, 8)
@@ -110,7 +110,7 @@ class CompactConfig:
 
 @dataclass(frozen=True)
 class FlowAutoencoderConfig:
-    """The latent flow generator (paper section 3.2; specification section 3)."""
+    """The latent flow generator (arXiv 2410.13726, section 3.2; docs/model.md, "Flow autoencoder")."""
 
     width: int = 64
     max_width: int = 512
@@ -156,7 +156,7 @@ class WhisperConfig:
 
 @dataclass(frozen=True)
 class PoseBlinkConfig:
-    """One pose and/or blink decoder (paper section 3.4; specification section 6).
+    """One pose and/or blink decoder (arXiv 2410.13726, section 3.4; docs/model.md, "Pose and blink").
 
     `window`, `init_attention` and the two rotary widths are what tells the authors'
     variants reemb5, reemb6 and reemb8 apart.
