@@ -10,6 +10,27 @@ import dataclasses
 import json
 from dataclasses import dataclass
 
+_MOST = {
+    "layers": 64, "blocks": 16, "down_blocks": 8, "bottleneck_blocks": 64, "image_size": 4096,
+    "train_timesteps": 100_000, "sampling_steps": 1000,
+}  # fmt: skip
+_MOST_OTHERS, _MOST_LEVELS = 65536, 16
+
+
+def _check_sizes(fields: dict) -> None:
+    """Raises ValueError for sizes that no model has: a file that asks for thousands of layers would keep the computer
+    busy before anybody sees that its weights are missing."""
+    for name, value in fields.items():
+        most = _MOST.get(name, _MOST_OTHERS)
+        parts = value if isinstance(value, (list, tuple)) else [value]
+        if len(parts) > _MOST_LEVELS:
+            raise ValueError(f"{name} lists {len(parts)} numbers, and {_MOST_LEVELS} are the most")
+        for part in parts:
+            if isinstance(part, dict):
+                _check_sizes(part)
+            elif isinstance(part, (int, float)) and not 0 <= part <= most:
+                raise ValueError(f"{name} is {part}; possible are 0 to {most}")
+
 
 @dataclass(frozen=True)
 class DenoiserConfig:
@@ -224,6 +245,7 @@ class DawnConfig:
         """Raises ValueError when `text` is not a configuration this version understands."""
         try:
             fields = json.loads(text)
+            _check_sizes(fields)
             denoiser = fields.pop("denoiser")
             if fields.pop("mel", None):
                 raise ValueError(
@@ -240,7 +262,7 @@ class DawnConfig:
                 whisper=WhisperConfig(**whisper) if whisper else None,
                 **fields,
             )
-        except (TypeError, KeyError, AttributeError, json.JSONDecodeError) as error:
+        except (TypeError, KeyError, AttributeError, RecursionError, json.JSONDecodeError) as error:
             raise ValueError(
                 f"not a DAWN configuration: {error}. Was it made by a newer version of the plugin?"
             ) from error

@@ -9,6 +9,9 @@ from torch import Tensor
 FPS = 25
 """Frames a second of everything DAWN makes."""
 
+NOT_FINITE = "model: the {} holds values that are not numbers. Choose fp32 as dtype in DAWN Load Model"
+"""Half precision can overflow; without a word the clip would be black."""
+
 
 @dataclass(frozen=True)
 class FaceState:

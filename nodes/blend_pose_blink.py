@@ -7,29 +7,28 @@ from comfy_api.latest import io
 from ..dawn_model.head_motion.blend import blend_head_motion
 from ..dawn_model.structures import HeadMotion
 from .support.node import POSE, DawnNode, schema
-from .support.sockets import DawnPose
+from .support.sockets import POSE_BLINK
 from .support.widgets import decimal
 
 
 class DawnBlendPoseBlink(DawnNode):
+    """Mixes two head motions of the same length. Head and eyes have a weight each: take the head from one and
+    the blinks from the other."""
+
+    title, category = "DAWN Blend Pose & Blink", POSE
+    aliases = ("head pose", "mix head motion")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnBlendPoseBlink",
-            "DAWN Blend Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "mix head motion"],
-            description=(
-                "Mixes two head motions of the same length. Head and eyes have a weight each: take the head from "
-                "one and the blinks from the other."
-            ),
+            cls,
             inputs=[
-                DawnPose.Input("pose_a"),
-                DawnPose.Input("pose_b"),
+                POSE_BLINK.input(name="pose_a"),
+                POSE_BLINK.input(name="pose_b"),
                 _weight("pose_weight", "the motion of the head"),
                 _weight("blink_weight", "the blinks"),
             ],
-            outputs=[DawnPose.Output(display_name="pose")],
+            outputs=[POSE_BLINK.output()],
         )
 
     @classmethod

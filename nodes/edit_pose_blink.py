@@ -20,8 +20,8 @@ from ..dawn_model.structures import HeadMotion
 from .support.lists import one_call_each
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
-from .support.sockets import DawnPortrait, DawnPose, Floats
-from .support.widgets import decimal, whole
+from .support.sockets import PORTRAIT, POSE_BLINK, Floats
+from .support.widgets import choice, decimal, text, whole
 
 ANGLES = {
     "yaw": "turns the nose to the right of the picture",
@@ -32,28 +32,27 @@ CURVES = ("yaw_curve", "pitch_curve", "roll_curve", "blink_curve")
 
 
 class DawnEditPoseBlink(DawnNode):
+    """Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you see the
+    picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll tips the head
+    clockwise. Zero is how the portrait holds it."""
+
+    title, category = "DAWN Edit Pose & Blink", POSE
+    aliases = ("head pose", "head motion", "eye blink", "keyframes")
+    advanced = ("yaw_limit", "pitch_limit", "roll_limit", "shift_scale", "blink_seed")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnEditPoseBlink",
-            "DAWN Edit Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "head motion", "eye blink", "keyframes"],
-            advanced=("yaw_limit", "pitch_limit", "roll_limit", "shift_scale", "blink_seed"),
-            description=(
-                "Makes the head calmer or livelier, turns it, keeps it still, and says when the eyes blink. As you "
-                "see the picture: positive yaw turns the nose to the right, positive pitch looks up, positive roll "
-                "tips the head clockwise. Zero is how the portrait holds it."
-            ),
+            cls,
             is_input_list=True,  # a list of numbers from another node is one curve, and not one job per number
             inputs=[
-                DawnPose.Input("pose"),
-                DawnPortrait.Input("portrait"),
-                io.Combo.Input(
+                POSE_BLINK.input(),
+                PORTRAIT.input(),
+                choice(
                     "preset",
-                    options=list(PRESETS),
-                    default="natural",
-                    tooltip="natural: as it is. calm: half the motion, smoothed. still: the head rests, the eyes "
+                    PRESETS,
+                    "natural",
+                    "natural: as it is. calm: half the motion, smoothed. still: the head rests, the eyes "
                     "blink. lips only: head and eyes rest. Everything below applies on top.",
                 ),
                 *_angle_inputs(),
@@ -79,11 +78,11 @@ class DawnEditPoseBlink(DawnNode):
                     "Keeps the eyes on the camera, where the portrait looks: 1 takes away all slow turning "
                     "and looking up or down, 0 none. Quick nods and shakes stay.",
                 ),
-                io.Combo.Input(
+                choice(
                     "blink",
-                    options=list(BLINK_CHOICES),
-                    default="keep",
-                    tooltip="keep: the blinks that are there. new: others, as often as set below. none: eyes as in "
+                    BLINK_CHOICES,
+                    "keep",
+                    "keep: the blinks that are there. new: others, as often as set below. none: eyes as in "
                     "the portrait. Keyframes can blink in any case.",
                 ),
                 decimal(
@@ -101,19 +100,19 @@ class DawnEditPoseBlink(DawnNode):
                     "How often new blinks come; people blink 10 to 20 times a minute.",
                 ),
                 whole("blink_seed", 0, (0, 0xFFFFFFFFFFFFFFFF), "Other moments for new blinks."),
-                io.String.Input(
+                text(
                     "keyframes",
-                    default="",
-                    multiline=True,
-                    placeholder="1.5s yaw=10 blink=1; 3s yaw=0",
-                    tooltip="What happens when, separated by ; or line breaks: 1.5s yaw=10 blink=1; 3s yaw=0. yaw, "
+                    "",
+                    "What happens when, separated by ; or line breaks: 1.5s yaw=10 blink=1; 3s yaw=0. yaw, "
                     "pitch and roll in degrees are added to the motion (+ right, up, clockwise) and pass smoothly "
                     "from one keyframe to the next. eyes=0 shuts them until further notice, eyes=1 opens them; "
                     "blink=1 is one blink. 40f is frame 40. # starts a comment.",
+                    multiline=True,
+                    placeholder="1.5s yaw=10 blink=1; 3s yaw=0",
                 ),
                 *_curve_inputs(),
             ],
-            outputs=[DawnPose.Output(display_name="pose", is_output_list=True)],
+            outputs=[POSE_BLINK.output(is_output_list=True)],
         )
 
     @classmethod

@@ -19,8 +19,8 @@ from .load_model import LoadedModel
 from .support import host
 from .support.audio_encoder import hidden_states
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import DawnAudio, DawnModel, Speech
-from .support.widgets import decimal
+from .support.sockets import MODEL, SPEECH, Speech
+from .support.widgets import decimal, switch
 
 log = logging.getLogger(__name__)
 
@@ -29,23 +29,20 @@ HEARING_BYTES_PER_FRAME = 64 * 1024
 
 
 class DawnEncodeAudio(DawnNode):
+    """Turns speech into features at 25 frames a second. Any sample rate and number of channels; the whole audio
+    is used unless you cut it here. The video will have exactly `frames` frames, and the audio output is cut to
+    the same length."""
+
+    title, category = "DAWN Encode Audio", STAGES
+    aliases = ("speech features", "voice", "lip sync audio", "silence gate")
+    advanced = ("silence_attack", "silence_hold", "level")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnEncodeAudio",
-            "DAWN Encode Audio",
-            STAGES,
-            search_aliases=["speech features", "voice", "lip sync audio", "silence gate"],
-            advanced=("silence_attack", "silence_hold", "level"),
-            description=(
-                "Turns speech into features at 25 frames a second. Any sample rate and number of channels; the "
-                "whole audio is used unless you cut it here. The video will have exactly `frames` frames, and the "
-                "audio output is cut to the same length."
-            ),
+            cls,
             inputs=[
-                DawnModel.Input(
-                    "model", tooltip="The model that will speak. dawn-nano brings its own audio encoder."
-                ),
+                MODEL.input("The model that will speak. dawn-nano brings its own audio encoder."),
                 io.Audio.Input("audio", tooltip="The speech, at best without music or noise."),
                 decimal("start", 0.0, (0.0, 86400.0), 0.04, "Where to start in the audio, in seconds."),
                 decimal(
@@ -91,12 +88,12 @@ class DawnEncodeAudio(DawnNode):
                     "pauses between words.",
                     optional=True,
                 ),
-                io.Boolean.Input(
+                switch(
                     "level",
-                    default=False,
-                    optional=True,
-                    tooltip="Brings whispered and shouted recordings to the same loudness for the model. The sound "
+                    False,
+                    "Brings whispered and shouted recordings to the same loudness for the model. The sound "
                     "you hear stays as it is.",
+                    optional=True,
                 ),
                 io.AudioEncoder.Input(
                     "audio_encoder",
@@ -106,9 +103,11 @@ class DawnEncodeAudio(DawnNode):
                 ),
             ],
             outputs=[
-                DawnAudio.Output(display_name="speech"),
-                io.Audio.Output(display_name="audio"),
-                io.Int.Output(display_name="frames"),
+                SPEECH.output(),
+                io.Audio.Output(
+                    display_name="audio", tooltip="The sound, cut to exactly the video's length."
+                ),
+                io.Int.Output(display_name="frames", tooltip="How many the video will have, 25 a second."),
             ],
         )
 

@@ -6,42 +6,42 @@ from comfy_api.latest import io
 
 from .support import media
 from .support.node import CATEGORY, DawnNode, schema
+from .support.widgets import choice
 
 PORTRAIT, SPEECH, VIDEO = "astronaut.png", "sense_and_sensibility.wav", "head_turns.mp4"
 
 
 class DawnExample(DawnNode):
+    """A portrait, speech and a video that come with this plugin, so that the templates run at once. For your
+    own files put Load Image, Load Audio and Load Video in its place."""
+
+    title, category = "DAWN Example", CATEGORY
+    aliases = ("example", "sample portrait", "sample speech", "demo")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnExample",
-            "DAWN Example",
-            CATEGORY,
-            search_aliases=["example", "sample portrait", "sample speech", "demo"],
-            description=(
-                "A portrait, speech and a video that come with this plugin, so that the templates run at once. For "
-                "your own files put Load Image, Load Audio and Load Video in its place."
-            ),
+            cls,
             inputs=[
-                io.Combo.Input(
+                choice(
                     "portrait",
-                    options=media.names(media.PORTRAITS),
-                    default=PORTRAIT,
-                    tooltip="A picture that comes with this plugin. Load Image takes its place for your own picture.",
+                    media.names(media.PORTRAITS),
+                    PORTRAIT,
+                    "A picture that comes with this plugin. Load Image takes its place for your own picture.",
                 ),
-                io.Combo.Input(
+                choice(
                     "speech",
-                    options=media.names(media.SPEECH),
-                    default=SPEECH,
-                    tooltip="A recording that comes with this plugin. Load Audio takes its place for your own voice.",
+                    media.names(media.SPEECH),
+                    SPEECH,
+                    "A recording that comes with this plugin. Load Audio takes its place for your own voice.",
                 ),
-                io.Combo.Input(
+                choice(
                     "video",
-                    options=media.names(media.VIDEOS),
-                    default=VIDEO,
-                    optional=True,
-                    tooltip="A video of a moving head, for DAWN Pose & Blink From Video. Load Video takes its place "
+                    media.names(media.VIDEOS),
+                    VIDEO,
+                    "A video of a moving head, for DAWN Pose & Blink From Video. Load Video takes its place "
                     "for your own.",
+                    optional=True,
                 ),
             ],
             outputs=[

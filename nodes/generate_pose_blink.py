@@ -12,7 +12,7 @@ from ..dawn_model.structures import AudioFeatures, HeadMotion
 from .load_model import LoadedModel
 from .support import host
 from .support.node import POSE, DawnNode, schema
-from .support.sockets import DawnAudio, DawnModel, DawnPortrait, DawnPose, Speech
+from .support.sockets import MODEL, PORTRAIT, POSE_BLINK, SPEECH, Speech
 from .support.widgets import whole
 
 BYTES_PER_FRAME = 32 * 1024
@@ -20,21 +20,20 @@ BYTES_PER_FRAME = 32 * 1024
 
 
 class DawnGeneratePoseBlink(DawnNode):
+    """Lets the speech move the head and blink the eyes, starting from how the portrait holds them. Another seed
+    gives another performance of the same speech."""
+
+    title, category = "DAWN Generate Pose & Blink", POSE
+    aliases = ("head pose", "head motion", "blink", "talking")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnGeneratePoseBlink",
-            "DAWN Generate Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "head motion", "blink", "talking"],
-            description=(
-                "Lets the speech move the head and blink the eyes, starting from how the portrait holds them. "
-                "Another seed gives another performance of the same speech."
-            ),
+            cls,
             inputs=[
-                DawnModel.Input("model"),
-                DawnPortrait.Input("portrait"),
-                DawnAudio.Input("speech"),
+                MODEL.input(),
+                PORTRAIT.input(),
+                SPEECH.input(),
                 whole(
                     "seed",
                     0,
@@ -43,7 +42,7 @@ class DawnGeneratePoseBlink(DawnNode):
                     control_after_generate=True,
                 ),
             ],
-            outputs=[DawnPose.Output(display_name="pose")],
+            outputs=[POSE_BLINK.output()],
         )
 
     @classmethod

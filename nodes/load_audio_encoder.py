@@ -9,37 +9,42 @@ from ..dawn_model.audio.hubert import load_hubert
 from .support import host, model_folders
 from .support.audio_encoder import DawnAudioEncoder
 from .support.node import LOADERS, DawnNode, schema
+from .support.widgets import choice
 
 
 class DawnLoadAudioEncoder(DawnNode):
+    """Loads HuBERT-large, the speech encoder that DAWN was trained with, from models/audio_encoders:
+    pytorch_model.bin or model.safetensors of facebook/hubert-large-ls960-ft. The output also fits ComfyUI's own
+    audio encoder nodes."""
+
+    title, category = "DAWN Load Audio Encoder", LOADERS
+    aliases = ("hubert", "speech encoder", "wav2vec")
+    advanced = ("dtype",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnLoadAudioEncoder",
-            "DAWN Load Audio Encoder",
-            LOADERS,
-            search_aliases=["hubert", "speech encoder", "wav2vec"],
-            advanced=("dtype",),
-            description=(
-                "Loads HuBERT-large, the speech encoder that DAWN was trained with, from models/audio_encoders: "
-                "pytorch_model.bin or model.safetensors of facebook/hubert-large-ls960-ft. The output also fits "
-                "ComfyUI's own audio encoder nodes."
-            ),
+            cls,
             inputs=[
-                io.Combo.Input(
+                choice(
                     "audio_encoder",
-                    options=model_folders.audio_encoder_names(),
-                    tooltip="A HuBERT-large file in models/audio_encoders.",
+                    model_folders.audio_encoder_names(),
+                    "",
+                    "A HuBERT-large file in models/audio_encoders.",
                 ),
-                io.Combo.Input(
+                choice(
                     "dtype",
-                    options=host.DTYPE_CHOICES,
-                    default="auto",
-                    tooltip="Precision of the encoder. auto: half precision where the GPU or CPU is faster "
+                    host.DTYPE_CHOICES,
+                    "auto",
+                    "Precision of the encoder. auto: half precision where the GPU or CPU is faster "
                     "at it, fp32 elsewhere.",
                 ),
             ],
-            outputs=[io.AudioEncoder.Output(display_name="audio encoder")],
+            outputs=[
+                io.AudioEncoder.Output(
+                    display_name="audio encoder", tooltip="For DAWN Encode Audio and DAWN Talking Head."
+                )
+            ],
         )
 
     @classmethod

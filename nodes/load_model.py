@@ -18,7 +18,8 @@ from ..dawn_model.config import CompactConfig, DawnConfig
 from ..dawn_model.model import build_networks
 from .support import host, model_folders
 from .support.node import LOADERS, DawnNode, schema
-from .support.sockets import DawnModel, Speech
+from .support.sockets import MODEL, Speech
+from .support.widgets import choice
 
 log = logging.getLogger(__name__)
 
@@ -60,37 +61,36 @@ class LoadedModel:
 
 
 class DawnLoadModel(DawnNode):
+    """Loads a DAWN model. dawn-nano is small, comes with this plugin and needs nothing else. The authors'
+    models are better; use one converted .safetensors file, or their own files as downloaded: choose
+    DAWN_128.pth or DAWN_256.pth, and the flow autoencoder (LFG) of the same resolution and the pose and blink
+    networks (pbnet) are found beside it."""
+
+    title, category = "DAWN Load Model", LOADERS
+    aliases = ("load dawn", "talking head model", "lip sync model")
+    advanced = ("dtype",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnLoadModel",
-            "DAWN Load Model",
-            LOADERS,
-            search_aliases=["load dawn", "talking head model", "lip sync model"],
-            advanced=("dtype",),
-            description=(
-                "Loads a DAWN model. dawn-nano is small, comes with this plugin and needs nothing else. The authors' "
-                "models are better; use one converted .safetensors file, or their own files as downloaded: "
-                "choose DAWN_128.pth or DAWN_256.pth, and the flow autoencoder (LFG) of the same "
-                "resolution and the pose and blink networks (pbnet) are found beside it."
-            ),
+            cls,
             inputs=[
-                io.Combo.Input(
+                choice(
                     "model",
-                    options=model_folders.model_names(),
-                    default=model_folders.EMBEDDED,
-                    tooltip="The built-in model, or a file in models/dawn. 128 and 256 are the size of the picture "
+                    model_folders.model_names(),
+                    model_folders.EMBEDDED,
+                    "The built-in model, or a file in models/dawn. 128 and 256 are the size of the picture "
                     "in pixels; 256 is sharper and takes four times as long.",
                 ),
-                io.Combo.Input(
+                choice(
                     "dtype",
-                    options=host.DTYPE_CHOICES,
-                    default="auto",
-                    tooltip="Precision of the large networks. auto: half precision where the GPU or CPU is faster "
+                    host.DTYPE_CHOICES,
+                    "auto",
+                    "Precision of the large networks. auto: half precision where the GPU or CPU is faster "
                     "at it (no visible difference), fp32 elsewhere. fp32 is exact and needs twice the memory.",
                 ),
             ],
-            outputs=[DawnModel.Output(display_name="model")],
+            outputs=[MODEL.output()],
         )
 
     @classmethod

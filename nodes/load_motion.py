@@ -9,38 +9,38 @@ from ..dawn_model.structures import MotionLatents
 from .load_model import LoadedModel
 from .support import host, model_folders, motion_folders
 from .support.node import MOTION, DawnNode, schema
-from .support.sockets import DawnModel, DawnMotion, Motion
+from .support.sockets import MODEL, MOTION_LATENTS, Motion
+from .support.widgets import choice
 
 
 class DawnLoadMotion(DawnNode):
+    """Brings back motion that DAWN Save Motion wrote, with its sound. Render it with the model that sampled it
+    and a portrait."""
+
+    title, category = "DAWN Load Motion", MOTION
+    aliases = ("motion latents", "import motion")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnLoadMotion",
-            "DAWN Load Motion",
-            MOTION,
-            search_aliases=["motion latents", "import motion"],
-            description=(
-                "Brings back motion that DAWN Save Motion wrote, with its sound. Render it with the model that "
-                "sampled it and a portrait."
-            ),
+            cls,
             inputs=[
-                io.Combo.Input(
+                choice(
                     "motion",
-                    options=motion_folders.motion_names(),
-                    upload=io.UploadType.model,
-                    tooltip="A file in the output folder, or one that you upload.",
+                    motion_folders.motion_names(),
+                    "",
+                    "A file that DAWN Save Motion wrote into the output folder, or one that you put into the input "
+                    "folder. Press R to see new ones.",
                 ),
-                DawnModel.Input(
-                    "model",
+                MODEL.input(
+                    "When connected, a file of another model is refused here already, not only when rendering.",
                     optional=True,
-                    tooltip="When connected, a file of another model is refused here already, not only when rendering.",
                 ),
             ],
             outputs=[
-                DawnMotion.Output(display_name="motion"),
-                io.Audio.Output(display_name="audio"),
-                io.Int.Output(display_name="frames"),
+                MOTION_LATENTS.output(),
+                io.Audio.Output(display_name="audio", tooltip="The sound that was saved with it."),
+                io.Int.Output(display_name="frames", tooltip="How many, 25 a second."),
             ],
         )
 

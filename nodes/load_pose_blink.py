@@ -15,7 +15,8 @@ from .support import host
 from .support.model_folders import modified
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
-from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
+from .support.widgets import choice
 
 log = logging.getLogger(__name__)
 
@@ -27,39 +28,36 @@ SUFFIXES = tuple(f".{format}" for format in FORMATS)
 
 
 class DawnLoadPoseBlink(DawnNode):
+    """Loads head motion and blinks from a CSV table or a safetensors file. Tables may come from a spreadsheet
+    or another program, with any frame rate, when they have the columns that DAWN Save Pose & Blink writes."""
+
+    title, category = "DAWN Load Pose & Blink", POSE
+    aliases = ("head pose", "import head motion", "csv")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnLoadPoseBlink",
-            "DAWN Load Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "import head motion", "csv"],
-            description=(
-                "Loads head motion and blinks from a CSV table or a safetensors file. Tables may come from a "
-                "spreadsheet or another program, with any frame rate, when they have the columns that DAWN Save "
-                "Pose & Blink writes."
-            ),
+            cls,
             inputs=[
-                io.Combo.Input(
+                choice(
                     "file",
-                    options=_names() or [NOTHING_FOUND],
-                    tooltip="Files in ComfyUI's input folder, and those saved in the folder pose of the output "
+                    _names() or [NOTHING_FOUND],
+                    "",
+                    "Files in ComfyUI's input folder, and those saved in the folder pose of the output "
                     "folder. Press R to see new ones.",
                 ),
-                DawnAudio.Input("speech"),
-                io.Combo.Input(
+                SPEECH.input(),
+                choice(
                     "reference",
-                    options=list(REFERENCES),
-                    default="absolute",
-                    tooltip="absolute: exactly as saved, for the same portrait. average or first frame: for another "
+                    REFERENCES,
+                    "absolute",
+                    "absolute: exactly as saved, for the same portrait. average or first frame: for another "
                     "portrait, which then moves from its own pose as the saved head moved from there.",
                 ),
                 length_input(),
-                DawnPortrait.Input(
-                    "portrait", optional=True, tooltip="Needed unless the reference is absolute."
-                ),
+                PORTRAIT.input("Needed unless the reference is absolute.", optional=True),
             ],
-            outputs=[DawnPose.Output(display_name="pose")],
+            outputs=[POSE_BLINK.output()],
         )
 
     @classmethod
@@ -89,15 +87,10 @@ class DawnLoadPoseBlink(DawnNode):
 
 def _names() -> list[str]:
     """Files of the input folder as they are, those of the output folder as core marks them."""
-    folders = (
-        (Path(folder_paths.get_input_directory()), "", ""),
-        (Path(folder_paths.get_output_directory()), SAVED, " [output]"),
-    )
+    saved = Path(folder_paths.get_output_directory()) / SAVED
     return [
-        path.relative_to(root).as_posix() + mark
-        for root, subfolder, mark in folders
-        for path in sorted((root / subfolder).rglob("*"))
-        if path.suffix.lower() in SUFFIXES and path.is_file()
+        *host.files_below(Path(folder_paths.get_input_directory()), SUFFIXES),
+        *(f"{SAVED}/{name} [output]" for name in host.files_below(saved, SUFFIXES)),
     ]
 
 

@@ -21,7 +21,7 @@ from ..dawn_model.structures import FPS
 from .load_model import LoadedModel
 from .support import host
 from .support.node import MOTION, DawnNode, schema
-from .support.sockets import DawnModel, DawnMotion, DawnPortrait, Motion
+from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, Motion
 from .support.video_frames import timed_frames
 from .support.widgets import decimal
 
@@ -32,23 +32,20 @@ _SILENT_RATE = 44100
 
 
 class DawnMotionFromVideo(DawnNode):
+    """The portrait does everything that somebody in a video does, lips included: the authors' flow autoencoder
+    sees the motion, nothing is sampled. Only for the authors' own files (DAWN_128.pth, DAWN_256.pth). Render it
+    with DAWN Render Frames."""
+
+    title, category = "DAWN Motion From Video", MOTION
+    aliases = ("reenactment", "face animation", "driving video", "motion transfer")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnMotionFromVideo",
-            "DAWN Motion From Video",
-            MOTION,
-            search_aliases=["reenactment", "face animation", "driving video", "motion transfer"],
-            description=(
-                "The portrait does everything that somebody in a video does, lips included: the authors' flow "
-                "autoencoder sees the motion, nothing is sampled. Only for the authors' own files (DAWN_128.pth, "
-                "DAWN_256.pth). Render it with DAWN Render Frames."
-            ),
+            cls,
             inputs=[
-                DawnModel.Input(
-                    "model", tooltip="The authors' files as downloaded; no other holds what sees motion."
-                ),
-                DawnPortrait.Input("portrait", tooltip="Best held as the head in the video's first frame."),
+                MODEL.input("The authors' files as downloaded; no other holds what sees motion."),
+                PORTRAIT.input("Best held as the head in the video's first frame."),
                 io.MultiType.Input(
                     "video",
                     [io.Video, io.Image],
@@ -68,7 +65,7 @@ class DawnMotionFromVideo(DawnNode):
                     optional=True,
                 ),
             ],
-            outputs=[DawnMotion.Output(display_name="motion")],
+            outputs=[MOTION_LATENTS.output()],
         )
 
     @classmethod

@@ -18,8 +18,8 @@ from ..dawn_model.paste_back.placement import REGIONS, WHOLE
 from ..dawn_model.structures import MotionLatents
 from .support import host
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import DawnMotion, DawnPortrait, Motion
-from .support.widgets import decimal, whole
+from .support.sockets import MOTION_LATENTS, PORTRAIT, Motion
+from .support.widgets import choice, decimal, whole
 
 log = logging.getLogger(__name__)
 
@@ -28,27 +28,25 @@ RESULTS = PICTURE, SQUARE = "picture", "square"
 
 
 class DawnPasteBack(DawnNode):
+    """Puts the animated square back into the whole picture, without a seam. With the motion connected, the head
+    keeps the sharpness of the picture while it moves. Frames may come from Render Frames or through an
+    upscaler."""
+
+    title, category = "DAWN Paste Back", STAGES
+    aliases = ("face paste", "uncrop face", "stitch face", "blend face")
+    advanced = ("feather", "detail", "first_frame")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnPasteBack",
-            "DAWN Paste Back",
-            STAGES,
-            search_aliases=["face paste", "uncrop face", "stitch face", "blend face"],
-            advanced=("feather", "detail", "first_frame"),
-            description=(
-                "Puts the animated square back into the whole picture, without a seam. With the motion connected, "
-                "the head keeps the sharpness of the picture while it moves. Frames may come from Render Frames or "
-                "through an upscaler."
-            ),
+            cls,
             inputs=[
-                DawnPortrait.Input("portrait"),
+                PORTRAIT.input(),
                 io.Image.Input("images", tooltip="The frames of this portrait, from DAWN Render Frames."),
-                DawnMotion.Input(
-                    "motion",
+                MOTION_LATENTS.input(
+                    "What the frames were rendered from. It carries hair, skin and grain of the picture along with "
+                    "the head; without it they stay only where nothing moves.",
                     optional=True,
-                    tooltip="The motion that the frames were rendered from. Carries hair, skin and grain of the "
-                    "picture along with the head; without it they stay only where nothing moves.",
                 ),
                 io.Image.Input(
                     "onto",
@@ -63,11 +61,11 @@ class DawnPasteBack(DawnNode):
                     tooltip="Nothing changes where this mask is black: hands, glasses, letters in front of the "
                     "face. Of the same size as the picture.",
                 ),
-                io.Combo.Input(
+                choice(
                     "region",
-                    options=list(REGIONS),
-                    default=DEFAULTS.region,
-                    tooltip="square: everything that was animated, for heads that move. face: only the face, for a "
+                    REGIONS,
+                    DEFAULTS.region,
+                    "square: everything that was animated, for heads that move. face: only the face, for a "
                     "head that stays where it is and hair or a background that must not change at all.",
                 ),
                 decimal(
@@ -93,11 +91,11 @@ class DawnPasteBack(DawnNode):
                     "How much of what is finer than the frames can show comes from the picture. 0 shows "
                     "the frames as they are.",
                 ),
-                io.Combo.Input(
+                choice(
                     "result",
-                    options=list(RESULTS),
-                    default=PICTURE,
-                    tooltip="picture: the whole picture. square: only what was animated, no larger than it is in the "
+                    RESULTS,
+                    PICTURE,
+                    "picture: the whole picture. square: only what was animated, no larger than it is in the "
                     "picture, but as sharp; region, feather, mask and onto are for the picture.",
                 ),
                 whole(
@@ -115,7 +113,10 @@ class DawnPasteBack(DawnNode):
                     optional=True,
                 ),
             ],
-            outputs=[io.Image.Output(display_name="images"), io.Mask.Output(display_name="mask")],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The finished frames."),
+                io.Mask.Output(display_name="mask", tooltip="White where the frames replace the picture."),
+            ],
         )
 
     @classmethod
@@ -155,7 +156,7 @@ class DawnPasteBack(DawnNode):
         paster = PasteBack(portrait, side, size, options, restricted, latents)
         colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
         frames = max(len(images), 0 if onto is None else len(onto))
-        out = host.empty_images(frames, *size, advice="longest_side")
+        out = host.empty_images(frames, *size, "longest_side", resizable=True)
         progress = host.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
         return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))

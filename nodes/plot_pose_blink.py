@@ -13,30 +13,27 @@ from ..dawn_model.structures import HeadMotion
 from .support import host
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
-from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
-from .support.widgets import whole
+from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
+from .support.widgets import switch, whole
 
 BYTES_PER_PIXEL = 12
 
 
 class DawnPlotPoseBlink(DawnNode):
+    """Draws head motion and blinks over time: the speech, yaw, pitch, roll, size and position, and how far the
+    eyes are open. With a moving cursor it makes a video of the plot, to put beside the result."""
+
+    title, category = "DAWN Plot Pose & Blink", POSE
+    aliases = ("head pose", "head motion graph", "curves")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnPlotPoseBlink",
-            "DAWN Plot Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "head motion graph", "curves"],
-            description=(
-                "Draws head motion and blinks over time: the speech, yaw, pitch, roll, size and position, and how "
-                "far the eyes are open. With a moving cursor it makes a video of the plot, to put beside the result."
-            ),
+            cls,
             inputs=[
-                DawnPose.Input("pose"),
-                DawnAudio.Input("speech", optional=True, tooltip="To see what is heard when."),
-                DawnPortrait.Input(
-                    "portrait", optional=True, tooltip="To see how it holds head and eyes, dashed."
-                ),
+                POSE_BLINK.input(),
+                SPEECH.input("To see what is heard when.", optional=True),
+                PORTRAIT.input("To see how it holds head and eyes, dashed.", optional=True),
                 whole(
                     "width",
                     1280,
@@ -45,14 +42,16 @@ class DawnPlotPoseBlink(DawnNode):
                     step=8,
                 ),
                 whole("height", 960, (SMALLEST[1], 4096), "Of the picture, in pixels.", step=8),
-                io.Boolean.Input(
+                switch(
                     "moving_cursor",
-                    default=False,
-                    tooltip="One picture per frame with a line at its time and the numbers there, 25 a second, for "
+                    False,
+                    "One picture per frame with a line at its time and the numbers there, 25 a second, for "
                     "Create Video. 640 by 480 takes 92 MB of memory per second.",
                 ),
             ],
-            outputs=[io.Image.Output(display_name="plot")],
+            outputs=[
+                io.Image.Output(display_name="plot", tooltip="One picture; one per frame with a cursor.")
+            ],
             is_output_node=True,
         )
 

@@ -15,38 +15,37 @@ from ..dawn_model.structures import FPS
 from .support import host
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
-from .support.sockets import DawnAudio, DawnPortrait, DawnPose, Speech
+from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
 from .support.video_frames import timed_frames
-from .support.widgets import decimal
+from .support.widgets import choice, decimal
 
 log = logging.getLogger(__name__)
 
 
 class DawnPoseBlinkFromVideo(DawnNode):
+    """Takes head motion and blinks from a video of somebody, with any frame rate, for the portrait to do the
+    same. The lips follow the speech, not the video."""
+
+    title, category = "DAWN Pose & Blink From Video", POSE
+    aliases = ("head pose", "head tracking", "reenactment", "driving video")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnPoseBlinkFromVideo",
-            "DAWN Pose & Blink From Video",
-            POSE,
-            search_aliases=["head pose", "head tracking", "reenactment", "driving video"],
-            description=(
-                "Takes head motion and blinks from a video of somebody, with any frame rate, for the portrait to "
-                "do the same. The lips follow the speech, not the video."
-            ),
+            cls,
             inputs=[
                 io.MultiType.Input(
                     "video",
                     [io.Video, io.Image],
                     tooltip="A video, or a batch of images, in which a face is seen. The largest one is followed.",
                 ),
-                DawnPortrait.Input("portrait"),
-                DawnAudio.Input("speech"),
-                io.Combo.Input(
+                PORTRAIT.input(),
+                SPEECH.input(),
+                choice(
                     "reference",
-                    options=list(REFERENCES),
-                    default=REFERENCES[0],
-                    tooltip="What in the video stands for the portrait's own pose. average or first frame: the "
+                    REFERENCES,
+                    REFERENCES[0],
+                    "What in the video stands for the portrait's own pose. average or first frame: the "
                     "portrait moves as the head in the video moves from there, and narrow eyes stay narrow. "
                     "absolute: it is turned exactly as in the video.",
                 ),
@@ -67,9 +66,12 @@ class DawnPoseBlinkFromVideo(DawnNode):
                 ),
             ],
             outputs=[
-                DawnPose.Output(display_name="pose"),
-                io.Int.Output(display_name="frames_without_face"),
-                io.String.Output(display_name="report"),
+                POSE_BLINK.output(),
+                io.Int.Output(
+                    display_name="frames_without_face",
+                    tooltip="Filled in from the frames around them. Many: choose another video.",
+                ),
+                io.String.Output(display_name="report", tooltip="The same in words."),
             ],
         )
 

@@ -24,8 +24,8 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.face.state import face_state
 from .support import host
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import BoundingBox, DawnPortrait, FaceLandmarks
-from .support.widgets import decimal, whole
+from .support.sockets import PORTRAIT, BoundingBox, FaceLandmarks
+from .support.widgets import choice, decimal, switch, text, whole
 
 log = logging.getLogger(__name__)
 
@@ -33,31 +33,25 @@ CROP_PREVIEW_SIZE = 512
 
 
 class DawnPreparePortrait(DawnNode):
+    """Finds the face, measures how the head is held and how far the eyes are open, and cuts a square round it
+    as DAWN expects. The overlay shows what was found; look at it when a result is odd. A batch of pictures
+    gives a list of portraits, and every node behind runs once for each of them."""
+
+    title, category = "DAWN Prepare Portrait", STAGES
+    aliases = ("face", "face detection", "portrait", "crop face", "face landmarks")
+    advanced = ("threshold", "shift_x", "shift_y", "background", "box")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnPreparePortrait",
-            "DAWN Prepare Portrait",
-            STAGES,
-            search_aliases=["face", "face detection", "portrait", "crop face", "face landmarks"],
-            advanced=("threshold", "shift_x", "shift_y", "background", "box"),
-            description=(
-                "Finds the face, measures how the head is held and how far the eyes are open, and cuts a square "
-                "round it as DAWN expects. The overlay shows what was found; look at it when a result is odd. A "
-                "batch of pictures gives a list of portraits, and every node behind runs once for each of them."
-            ),
+            cls,
             inputs=[
                 io.Image.Input(
                     "image",
                     tooltip="A picture with a face, best seen from the front, mouth closed. Of a batch, every "
                     "picture becomes a clip of its own.",
                 ),
-                io.Combo.Input(
-                    "face_order",
-                    options=list(ORDERS),
-                    default=ORDERS[0],
-                    tooltip="How faces are numbered when there are several.",
-                ),
+                choice("face_order", ORDERS, ORDERS[0], "How faces are numbered when there are several."),
                 whole("face_index", 0, (0, 99), "Which face to use; 0 is the first in that order."),
                 decimal(
                     "margin",
@@ -89,25 +83,25 @@ class DawnPreparePortrait(DawnNode):
                     "Moves the square down, in sides of the square. The default matches DAWN's training data.",
                     optional=True,
                 ),
-                io.Boolean.Input(
+                switch(
                     "align_roll",
-                    default=False,
-                    optional=True,
-                    tooltip="Turns the square with the head, for heads that lie or lean far over. Pasting back "
+                    False,
+                    "Turns the square with the head, for heads that lie or lean far over. Pasting back "
                     "turns it again.",
+                    optional=True,
                 ),
-                io.String.Input(
+                text(
                     "background",
-                    default=WHITE,
+                    WHITE,
+                    "What shows through where a picture with alpha is transparent: a name, or #rrggbb.",
                     optional=True,
-                    tooltip="What shows through where a picture with alpha is transparent: a name, or #rrggbb.",
                 ),
-                io.String.Input(
+                text(
                     "box",
-                    default="",
-                    optional=True,
-                    tooltip="Where the face is, when it is not found by itself, in a drawing for one: x, y, width, "
+                    "",
+                    "Where the face is, when it is not found by itself, in a drawing for one: x, y, width, "
                     "height in pixels, from brows to chin. Empty finds it by itself.",
+                    optional=True,
                 ),
                 io.Mask.Input(
                     "mask",
@@ -127,9 +121,15 @@ class DawnPreparePortrait(DawnNode):
                 ),
             ],
             outputs=[
-                DawnPortrait.Output(display_name="portrait", is_output_list=True),
-                io.Image.Output(display_name="crop", is_output_list=True),
-                io.Image.Output(display_name="overlay", is_output_list=True),
+                PORTRAIT.output(is_output_list=True),
+                io.Image.Output(
+                    display_name="crop", is_output_list=True, tooltip="The square that will be animated."
+                ),
+                io.Image.Output(
+                    display_name="overlay",
+                    is_output_list=True,
+                    tooltip="The picture with what was found: faces, head angles, the square.",
+                ),
             ],
         )
 

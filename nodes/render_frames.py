@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from comfy_api.latest import io
 
 from ..dawn_model.face.portrait import Portrait
@@ -13,27 +12,26 @@ from ..dawn_model.structures import FPS
 from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import DawnModel, DawnMotion, DawnPortrait, Motion
+from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, Motion, frame_outputs
 from .support.widgets import whole
 
 
 class DawnRenderFrames(DawnNode):
+    """Renders sampled motion with the portrait. Connect images, audio and fps to Create Video; the audio is as
+    long as the video."""
+
+    title, category = "DAWN Render Frames", STAGES
+    aliases = ("talking", "portrait animation", "decode motion")
+    advanced = ("frames_per_slice",)
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnRenderFrames",
-            "DAWN Render Frames",
-            STAGES,
-            search_aliases=["talking", "portrait animation", "decode motion"],
-            advanced=("frames_per_slice",),
-            description=(
-                "Renders sampled motion with the portrait. Connect images, audio and fps to Create Video; the "
-                "audio is as long as the video."
-            ),
+            cls,
             inputs=[
-                DawnModel.Input("model"),
-                DawnPortrait.Input("portrait"),
-                DawnMotion.Input("motion"),
+                MODEL.input(),
+                PORTRAIT.input(),
+                MOTION_LATENTS.input(),
                 whole(
                     "first_frame",
                     0,
@@ -58,11 +56,7 @@ class DawnRenderFrames(DawnNode):
                     optional=True,
                 ),
             ],
-            outputs=[
-                io.Image.Output(display_name="images"),
-                io.Audio.Output(display_name="audio"),
-                io.Float.Output(display_name="fps"),
-            ],
+            outputs=frame_outputs(),
         )
 
     @classmethod
@@ -86,7 +80,7 @@ class DawnRenderFrames(DawnNode):
         )
         device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
         source = patcher.model.encode(picture.to(device), model.dtype)
-        images = torch.empty(frames, config.image_size, config.image_size, 3, device=host.result_device())
+        images = host.empty_images(frames, config.image_size, config.image_size, "motion")
         progress, done = host.Progress(frames, "rendering"), 0
 
         def on_slice(finished: int, total: int) -> None:

@@ -15,30 +15,29 @@ from ..dawn_model.structures import HeadMotion, MotionLatents
 from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import DawnAudio, DawnModel, DawnMotion, DawnPortrait, DawnPose, Motion, Speech
-from .support.widgets import decimal, whole
+from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, POSE_BLINK, SPEECH, Motion, Speech
+from .support.widgets import choice, decimal, whole
 
 PREVIEW_EVERY = 4
 
 
 class DawnSampleMotion(DawnNode):
+    """Samples how the picture moves for the whole clip at once: the long step. The result can be rendered again
+    without sampling again."""
+
+    title, category = "DAWN Sample Motion", STAGES
+    aliases = ("lip sync", "talking", "portrait animation", "diffusion motion")
+    advanced = ("eta", "guidance", "window", "sampler", "frames_per_slice")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnSampleMotion",
-            "DAWN Sample Motion",
-            STAGES,
-            search_aliases=["lip sync", "talking", "portrait animation", "diffusion motion"],
-            advanced=("eta", "guidance", "window", "sampler", "frames_per_slice"),
-            description=(
-                "Samples how the picture moves for the whole clip at once: the long step. The result can be "
-                "rendered again without sampling again."
-            ),
+            cls,
             inputs=[
-                DawnModel.Input("model"),
-                DawnPortrait.Input("portrait"),
-                DawnAudio.Input("speech"),
-                DawnPose.Input("pose"),
+                MODEL.input(),
+                PORTRAIT.input(),
+                SPEECH.input(),
+                POSE_BLINK.input(),
                 whole(
                     "seed",
                     0,
@@ -75,13 +74,13 @@ class DawnSampleMotion(DawnNode):
                     "How many frames each frame sees to either side. 0 takes what the model is made for: 40 "
                     "for the authors' models, as in the paper.",
                 ),
-                io.Combo.Input(
+                choice(
                     "sampler",
-                    options=list(SAMPLERS),
-                    default="ddim",
-                    optional=True,
-                    tooltip="ddim is the paper's. dpmpp_2m (DPM-Solver++ of second order) is deterministic, ignores "
+                    SAMPLERS,
+                    "ddim",
+                    "ddim is the paper's. dpmpp_2m (DPM-Solver++ of second order) is deterministic, ignores "
                     "eta and needs fewer steps.",
+                    optional=True,
                 ),
                 whole(
                     "frames_per_slice",
@@ -112,7 +111,7 @@ class DawnSampleMotion(DawnNode):
                     optional=True,
                 ),
             ],
-            outputs=[DawnMotion.Output(display_name="motion")],
+            outputs=[MOTION_LATENTS.output()],
         )
 
     @classmethod
@@ -170,7 +169,7 @@ class DawnSampleMotion(DawnNode):
             noise,
             options,
             on_step,
-            run=lambda call: retry_with_smaller_slices(lambda plan: call(plan.slices)),
+            run=lambda call: retry_with_smaller_slices(lambda plan: call(host.cancellable(plan.slices))),
         )
         target = host.result_device()
         latents = MotionLatents(latents.flow.to(target), latents.occlusion.to(target))

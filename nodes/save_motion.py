@@ -11,37 +11,39 @@ from ..dawn_model.motion_file import PRECISIONS, MotionFile, write_motion
 from .support import motion_folders
 from .support.node import MOTION, DawnNode, schema
 from .support.output_files import next_output_path
-from .support.sockets import DawnMotion, Motion
+from .support.sockets import MOTION_LATENTS, Motion
+from .support.widgets import choice, text
 
 
 class DawnSaveMotion(DawnNode):
+    """Saves sampled motion with its sound into the output folder. DAWN Load Motion brings it back another day,
+    to be rendered without sampling again, with this portrait or another."""
+
+    title, category = "DAWN Save Motion", MOTION
+    aliases = ("motion latents", "export motion")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnSaveMotion",
-            "DAWN Save Motion",
-            MOTION,
-            search_aliases=["motion latents", "export motion"],
-            description=(
-                "Saves sampled motion with its sound into the output folder. DAWN Load Motion brings it back another "
-                "day, to be rendered without sampling again, with this portrait or another."
-            ),
+            cls,
             inputs=[
-                DawnMotion.Input("motion"),
-                io.String.Input(
+                MOTION_LATENTS.input(),
+                text(
                     "filename_prefix",
-                    default="motion/dawn",
-                    tooltip="Folder and beginning of the file's name, below ComfyUI's output folder. A number follows.",
+                    "motion/dawn",
+                    "Folder and beginning of the file's name, below ComfyUI's output folder. A number follows.",
                 ),
-                io.Combo.Input(
+                choice(
                     "precision",
-                    options=list(PRECISIONS),
-                    default="fp32",
-                    tooltip="fp32 renders exactly the same frames again. fp16 halves the file (128 px: 150 KB "
+                    PRECISIONS,
+                    "fp32",
+                    "fp32 renders exactly the same frames again. fp16 halves the file (128 px: 150 KB "
                     "a second) and moves nothing by more than 0.03 pixels.",
                 ),
             ],
-            outputs=[io.String.Output(display_name="file")],
+            outputs=[
+                io.String.Output(display_name="file", tooltip="Its name, as DAWN Load Motion lists it.")
+            ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )

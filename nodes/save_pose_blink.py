@@ -9,34 +9,34 @@ from ..dawn_model.head_motion.file import FORMATS, save_head_motion
 from ..dawn_model.structures import HeadMotion
 from .support.node import POSE, DawnNode, schema
 from .support.output_files import next_output_path
-from .support.sockets import DawnPose
+from .support.sockets import POSE_BLINK
+from .support.widgets import choice, text
 
 
 class DawnSavePoseBlink(DawnNode):
+    """Saves head motion and blinks in ComfyUI's output folder: as a table that any spreadsheet opens, or as
+    safetensors. Both can be loaded again without loss."""
+
+    title, category = "DAWN Save Pose & Blink", POSE
+    aliases = ("head pose", "export head motion", "csv")
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnSavePoseBlink",
-            "DAWN Save Pose & Blink",
-            POSE,
-            search_aliases=["head pose", "export head motion", "csv"],
-            description=(
-                "Saves head motion and blinks in ComfyUI's output folder: as a table that any spreadsheet opens, "
-                "or as safetensors. Both can be loaded again without loss."
-            ),
+            cls,
             inputs=[
-                DawnPose.Input("pose"),
-                io.String.Input(
+                POSE_BLINK.input(),
+                text(
                     "filename_prefix",
-                    default="pose/DAWN",
-                    tooltip="Folder and beginning of the file's name; a number is added. DAWN Load Pose & Blink "
+                    "pose/DAWN",
+                    "Folder and beginning of the file's name; a number is added. DAWN Load Pose & Blink "
                     "lists what is in the folder pose.",
                 ),
-                io.Combo.Input(
+                choice(
                     "format",
-                    options=list(FORMATS),
-                    default=FORMATS[0],
-                    tooltip="csv: one row per frame, degrees + right, up and clockwise, to look at and edit. "
+                    FORMATS,
+                    FORMATS[0],
+                    "csv: one row per frame, degrees + right, up and clockwise, to look at and edit. "
                     "safetensors: smaller.",
                 ),
             ],

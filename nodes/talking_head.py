@@ -25,39 +25,38 @@ from .prepare_portrait import DawnPreparePortrait
 from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .support.node import CATEGORY, DawnNode, schema
-from .support.sockets import DawnModel
-from .support.widgets import decimal, whole
+from .support.sockets import MODEL, frame_outputs
+from .support.widgets import choice, decimal, switch, whole
 
 PAUSE_DB = 30.0
 
 
 class DawnTalkingHead(DawnNode):
+    """A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up with their
+    defaults; use those, or the blueprint DAWN Talking Head (stages), to see, change or keep anything in
+    between."""
+
+    title, category = "DAWN Talking Head", CATEGORY
+    aliases = (
+        "lip sync",
+        "lipsync",
+        "talking head",
+        "avatar",
+        "speech to video",
+        "audio to video",
+        "portrait animation",
+        "face animation",
+    )
+
     @classmethod
     def define_schema(cls) -> io.Schema:
         return schema(
-            "DawnTalkingHead",
-            "DAWN Talking Head",
-            CATEGORY,
-            search_aliases=[
-                "lip sync",
-                "lipsync",
-                "talking head",
-                "avatar",
-                "speech to video",
-                "audio to video",
-                "portrait animation",
-                "face animation",
-            ],
-            description=(
-                "A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up with "
-                "their defaults; use those, or the blueprint DAWN Talking Head (stages), to see, change or keep "
-                "anything in between."
-            ),
+            cls,
             enable_expand=True,
             is_input_list=True,  # to count what comes: ComfyUI mixes up the outputs of an expansion over lists
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             inputs=[
-                DawnModel.Input("model"),
+                MODEL.input(),
                 io.Image.Input(
                     "image",
                     tooltip="A picture with a face, best seen from the front, mouth closed. Of several faces the "
@@ -69,13 +68,13 @@ class DawnTalkingHead(DawnNode):
                     optional=True,
                     tooltip="Only for the authors' models: HuBERT-large from DAWN Load Audio Encoder.",
                 ),
-                io.Boolean.Input(
+                switch(
                     "paste_back",
+                    True,
+                    "Whether the video shows the whole picture, or only the square round the head.",
                     optional=True,
-                    default=True,
                     label_on="whole picture",
                     label_off="head only",
-                    tooltip="Whether the video shows the whole picture, or only the square round the head.",
                 ),
                 whole(
                     "size",
@@ -85,27 +84,27 @@ class DawnTalkingHead(DawnNode):
                     optional=True,
                     step=2,
                 ),
-                io.Combo.Input(
+                choice(
                     "head_motion",
-                    optional=True,
-                    options=list(PRESETS),
-                    default="natural",
-                    tooltip="natural: as the speech moves it. calm: half of that, smoothed. still: the head rests, "
+                    PRESETS,
+                    "natural",
+                    "natural: as the speech moves it. calm: half of that, smoothed. still: the head rests, "
                     "the eyes blink. lips only: head and eyes rest.",
+                    optional=True,
                 ),
-                io.Combo.Input(
+                choice(
                     "blink",
-                    optional=True,
-                    options=list(BLINK_CHOICES),
-                    default="keep",
-                    tooltip="keep: the blinks that come with the speech. new: 15 a minute, at moments of their own. "
+                    BLINK_CHOICES,
+                    "keep",
+                    "keep: the blinks that come with the speech. new: 15 a minute, at moments of their own. "
                     "none: the eyes stay as in the portrait.",
-                ),
-                io.Boolean.Input(
-                    "rest_in_silence",
                     optional=True,
-                    default=True,
-                    tooltip="Keeps the mouth still in pauses, however noisy they are. The sound stays as it is.",
+                ),
+                switch(
+                    "rest_in_silence",
+                    True,
+                    "Keeps the mouth still in pauses, however noisy they are. The sound stays as it is.",
+                    optional=True,
                 ),
                 whole(
                     "seed",
@@ -135,10 +134,8 @@ class DawnTalkingHead(DawnNode):
                 ),
             ],
             outputs=[
-                io.Video.Output(display_name="video"),
-                io.Image.Output(display_name="images"),
-                io.Audio.Output(display_name="audio"),
-                io.Float.Output(display_name="fps"),
+                io.Video.Output(display_name="video", tooltip="With its sound, for Save Video."),
+                *frame_outputs(),
             ],
         )
 

@@ -5,7 +5,7 @@
 #   training/run_all.sh [device] [clips] [steps of motion training] [steps of picture training]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-device=${1:-cpu} clips=${2:-700} motion_steps=${3:-8000} picture_steps=${4:-4000}
+device=${1:-cpu} clips=${2:-800} motion_steps=${3:-7000} picture_steps=${4:-3000}
 python=${PYTHON:-python3}
 work=${DAWN_TRAINING:-.dawn/training}
 export DAWN_TRAINING=$work OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1
@@ -27,7 +27,8 @@ fi
 painting=$!
 "$python" -m training.stages.train_motion --device "$device" --steps "$motion_steps" \
     --validation "$work/validation" 2>&1 | tee -a "$work/motion.log"
+"$python" -m training.stages.train_expression --device "$device" 2>&1 | tee -a "$work/expression.log"
 "$python" -m training.stages.train_speech 2>&1 | tee -a "$work/speech.log"
-"$python" -m training.stages.train_pose_blink --steps 2500 --rate 2e-3 2>&1 | tee -a "$work/pose_blink.log"
+"$python" -m training.stages.train_pose_blink 2>&1 | tee -a "$work/pose_blink.log"
 wait $painting
 "$python" -m training.stages.export --note "run_all.sh $device $clips $motion_steps $picture_steps"

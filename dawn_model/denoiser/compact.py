@@ -189,34 +189,42 @@ class CompactDenoiser(nn.Module):
         fields, summary = self.motion_fields(source)
         if expression is None:
             expression = condition.new_zeros(*condition.shape[:2], config.expression_dim)
-        condition = torch.cat([condition * condition.new_tensor(config.scales), expression], dim=-1)
-        context = torch.cat([condition, summary[:, None].expand(-1, frames, -1)], dim=-1)
-        context = self.context2(F.silu(self.context1(context)))
+        context, coefficients = self.embed(condition, expression, summary)
         window = config.window if window is None else window
         band = temporal_band(
             self.temporal_bias, frames, window, config.head_dim, context.device, context.dtype
         )
-        return CompactClip(fields, context, self.coefficient_proj(condition), band)
+        return CompactClip(fields, context, coefficients, band)
+
+    def embed(self, condition: Tensor, expression: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """Conditions [B, F, D], expression [B, F, expression_dim] and a portrait's summary [B, last width] → context
+        [B, F, width] and the linear part of the coefficients [B, F, fields]."""
+        told = torch.cat([condition * condition.new_tensor(self.config.scales), expression], dim=-1)
+        context = torch.cat([told, summary[:, None].expand(-1, told.shape[1], -1)], dim=-1)
+        return self.context2(F.silu(self.context1(context))), self.coefficient_proj(told)
 
     def forward(self, x: Tensor, timestep: Tensor, clip: CompactClip, slices: Slices = WHOLE) -> Tensor:
         """Noisy latents x [B, 3, F, h, w], timestep [B] → clean latents [B, 3, F, h, w].
 
         `slices` is the other denoiser's; this one needs little beside the latents.
         """
-        time = self.time(timestep, x.dtype)
-        h = clip.context + self.coefficients_in(self.project(x, clip.fields))
+        coefficients = self.denoise_coefficients(self.project(x, clip.fields), timestep, clip)
+        return self.compose(coefficients, clip.fields)
+
+    def denoise_coefficients(self, projected: Tensor, timestep: Tensor, clip: CompactClip) -> Tensor:
+        """How much of each field noisy latents hold, [B, F, fields] from `project` → the same of clean latents."""
+        time = self.time(timestep, projected.dtype)
+        h = clip.context + self.coefficients_in(projected)
         for block in self.blocks:
             h = block(h, time, clip.band)
-        return self.compose(clip.coefficients + self.output(self.norm(h)), clip.fields)
+        return clip.coefficients + self.output(self.norm(h))
 
     def project(self, x: Tensor, fields: Tensor) -> Tensor:
         """How much of each field noisy latents [B, 3, F, h, w] hold, [B, F, fields]; noise alone gives unit
         deviation."""
-        directions = fields.detach().flatten(2)
-        directions = directions / (directions.norm(dim=-1, keepdim=True) + _EPS)
+        directions = unit_fields(fields.detach())
         parts = [
-            torch.einsum("bcfhw,bkchw->bfk", part, directions.unflatten(2, fields.shape[2:]))
-            for part in x.split(FRAMES_AT_ONCE, dim=2)
+            torch.einsum("bcfhw,bkchw->bfk", part, directions) for part in x.split(FRAMES_AT_ONCE, dim=2)
         ]
         return torch.cat(parts, dim=1)
 
@@ -243,6 +251,11 @@ class CompactDenoiser(nn.Module):
         flow = head[:, :2] + face[:, :2]
         visible = 1 + head[:, 2:] + face[:, 2:]  # all is seen where no field says otherwise
         return rearrange(torch.cat([flow, visible], dim=1), "(b f) c h w -> b c f h w", b=clips)
+
+
+def unit_fields(fields: Tensor) -> Tensor:
+    """Fields [B, fields, 3, h, w] of length 1: noise has unit deviation along each."""
+    return fields / (fields.flatten(2).norm(dim=-1)[..., None, None, None] + _EPS)
 
 
 def sample_inside(x: Tensor, grid: Tensor) -> Tensor:

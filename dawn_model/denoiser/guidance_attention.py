@@ -140,7 +140,8 @@ class GuidanceAttention(nn.Module):
         variance = ((products @ weight) * weight).sum(2, keepdim=True)
         weight = weight * torch.rsqrt(variance + NORM_EPS)
 
-        gains = torch.stack([attention.out_norm.gain for attention in attentions])[:, None]
-        mixed = (centred * cast_like(gains, centred)).to(x.dtype)
+        # Cast one by one: a host that is short of memory may keep them on different devices.
+        gains = torch.stack([cast_like(attention.out_norm.gain, centred) for attention in attentions])
+        mixed = (centred * gains[:, None]).to(x.dtype)
         base.flatten(1, 2).baddbmm_(weight.flatten(1, 2).transpose(1, 2).to(x.dtype), mixed.flatten(1, 2))
         return base

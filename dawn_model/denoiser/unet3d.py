@@ -111,7 +111,7 @@ class PreparedClip:
 
     @property
     def frames(self) -> int:
-        return self.band.rotary.shape[0]
+        return self.band.frames
 
 
 class UNet3D(nn.Module):

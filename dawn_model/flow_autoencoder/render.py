@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..structures import MotionLatents
+from ..structures import NOT_FINITE, MotionLatents
 from .autoencoder import FlowAutoencoder, SourceFeatures
 
 
@@ -34,7 +34,7 @@ def render_frames(
 
     Returns `out`: RGB in 0..1, float32 when made here, not rounded to 8 bits.
 
-    Raises ValueError when `frames_per_slice` is not positive.
+    Raises ValueError when `frames_per_slice` is not positive, or the network's numbers overflowed.
     """
     if frames_per_slice < 1:
         raise ValueError(f"frames_per_slice must be at least 1, got {frames_per_slice}")
@@ -47,6 +47,8 @@ def render_frames(
         frames = autoencoder.decode(
             source, latents.flow[begin:end].to(device), latents.occlusion[begin:end].to(device)
         )
+        if not frames.isfinite().all():
+            raise ValueError(NOT_FINITE.format("rendered frames"))
         out[begin:end] = frames.clamp_(0, 1).movedim(1, -1)
         if callback is not None:
             callback(end, total)

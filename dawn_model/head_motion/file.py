@@ -35,6 +35,7 @@ _HEADERS = (
 )
 _COLUMNS = ("time", *(axis.name for axis in POSE_AXES), "left eye", "right eye")
 _SAME_TIME = 1e-3
+_LONGEST = 86400
 _FORMAT_KEY, _FORMAT = "format", "dawn-pose-blink-1"
 
 
@@ -89,7 +90,10 @@ def _read_table(text: str, name: str) -> HeadMotion:
     header = lines[0] if lines else ""
     delimiter = max(";\t,", key=header.count) if header.count(";") + header.count("\t") else ","
     decimal = "," if delimiter == ";" else "."  # what spreadsheets write where the comma is the decimal sign
-    table = list(csv.reader(lines, delimiter=delimiter))
+    try:
+        table = list(csv.reader(lines, delimiter=delimiter))
+    except csv.Error as error:
+        raise ValueError(f"{name} is not a table that can be read ({error})") from error
     positions = _columns(table[0] if table else [], name)
     rows = []
     for number, cells in enumerate(table[1:], 2):
@@ -105,6 +109,11 @@ def _read_table(text: str, name: str) -> HeadMotion:
     if len(backwards):
         row = int(backwards[0]) + 3
         raise ValueError(f"{name}: row {row}, column time: the time does not grow. Sort the rows by time")
+    if times[-1] > _LONGEST:
+        raise ValueError(
+            f"{name}: column time: from the first to the last row are {float(times[-1]):g} s, and {_LONGEST} (a day) "
+            "are the most. Times are seconds"
+        )
     frames = round(float(times[-1]) * FPS) + 1
     at_video_rate = len(times) == frames and bool(
         ((times - torch.arange(frames) / FPS).abs() < _SAME_TIME).all()

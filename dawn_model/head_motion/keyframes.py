@@ -24,7 +24,8 @@ RANGES = {"yaw": (-90, 90), "pitch": (-90, 90), "roll": (-90, 90), "eyes": (0, 2
 NEUTRAL = {"yaw": 0.0, "pitch": 0.0, "roll": 0.0, "eyes": 1.0}
 """Where an axis starts when its first keyframe is later; a blink is a moment and no curve."""
 
-_NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)(e[-+]?\d+)?", re.IGNORECASE)
+_MOST_DIGITS = 40
 _EXAMPLE = "Write for example: 1.5s yaw=10 blink=1; 3s yaw=0"
 
 
@@ -47,7 +48,7 @@ def parse_keyframes(text: str, frames: int) -> tuple[Keyframe, ...]:
         for entry in line.partition("#")[0].split(";"):
             if not entry.strip():
                 continue
-            place = f"keyframes: line {number} ({entry.strip()!r})"
+            place = f"keyframes: line {number} ({entry.strip()[:60]!r})"
             keyframe = _parse_entry(entry, place)
             _check_time(keyframe, keyframes, frames / FPS, place)
             keyframes.append(keyframe)
@@ -96,8 +97,8 @@ def _parse_entry(entry: str, place: str) -> Keyframe:
 
 
 def _number(text: str, what: str, place: str) -> float:
-    if not _NUMBER.fullmatch(text):
-        raise ValueError(f"{place}: {what} is not a number. {_EXAMPLE}")
+    if len(text) > _MOST_DIGITS or not _NUMBER.fullmatch(text):
+        raise ValueError(f"{place}: {what[:60]} is not a number. {_EXAMPLE}")
     return float(text)
 
 

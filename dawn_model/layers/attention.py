@@ -54,11 +54,15 @@ class QueryBlock:
 class TemporalBand:
     """Everything about temporal attention that depends on the clip's length alone.
 
-    rotary [F, D/2]: cosine and sine of the angles as complex64; the blocks cover all frames once.
+    rotary [2, F, D/2]: cosine and sine of the angles; the blocks cover all frames once.
     """
 
     rotary: Tensor
     blocks: tuple[QueryBlock, ...]
+
+    @property
+    def frames(self) -> int:
+        return self.rotary.shape[1]
 
 
 class RelativeBias(nn.Module):
@@ -99,18 +103,25 @@ def temporal_band(
                 dtype
             )
         blocks.append(QueryBlock(start, stop, key_start, key_stop, same_shape[shape]))
-    return TemporalBand(torch.complex(angles.cos(), angles.sin()), tuple(blocks))
+    return TemporalBand(torch.stack([angles.cos(), angles.sin()]), tuple(blocks))
 
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
-    """Rotate adjacent feature pairs of x [..., F, D] by complex numbers [F, D/2] (rotary position code).
+    """Rotate adjacent feature pairs of x [..., F, D] by angles whose cosine and sine are [2, F, D/2] (rotary position
+    code), in float32.
 
-    A pair is a complex number and the rotation one multiplication, in float32; x itself is overwritten where it
-    is of that type and no gradient needs it.
+    Real products, because not every device knows complex numbers (DirectML, and MPS before macOS 14).
     """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    pairs = pairs * rotation if torch.is_grad_enabled() else pairs.mul_(rotation)
-    return torch.view_as_real(pairs).flatten(-2).to(x.dtype)
+    cosine, sine = rotation
+    pairs = x.float().unflatten(-1, (-1, 2))
+    first, second = pairs.unbind(-1)
+    if torch.is_grad_enabled():
+        turned = torch.stack([first * cosine - second * sine, first * sine + second * cosine], dim=-1)
+    else:
+        turned = torch.empty_like(pairs)
+        torch.mul(first, cosine, out=turned[..., 0]).addcmul_(second, sine, value=-1)
+        torch.mul(first, sine, out=turned[..., 1]).addcmul_(second, cosine)
+    return turned.flatten(-2).to(x.dtype)
 
 
 def attend_within_band(q: Tensor, k: Tensor, v: Tensor, band: TemporalBand) -> Tensor:
@@ -145,8 +156,8 @@ class TemporalAttention(SelfAttention):
 
     def forward(self, x: Tensor, band: TemporalBand, slices: Slices, out: Tensor | None = None) -> Tensor:
         """x + attention(x) for x [N, H, W, C]; `out` as in Slices.frames."""
-        frames = band.rotary.shape[0]
-        rotation = band.rotary.repeat(1, 2 * self.heads)  # queries and keys of all heads in one go
+        frames = band.frames
+        rotation = band.rotary.repeat(1, 1, 2 * self.heads)  # queries and keys of all heads in one go
         clips, (_, height, width, _) = x.shape[0] // frames, x.shape
         if clips > 1:
             pixels = rearrange(x, "(b f) h w c -> f (b h w) c", b=clips)
@@ -214,16 +225,17 @@ class SpatialLinearAttention(nn.Module):
         self.to_out = operations.Linear(heads * head_dim, channels, **factory)
 
     def prepare(self, like: Tensor) -> LinearWeights:
-        """Once per clip. Weights are read by applying the layers, so the host may keep them where it likes."""
+        """Once per clip. The host may keep the weights where it likes."""
         inner = self.heads * self.head_dim
         q, k, v = self.to_qkv(torch.diag(cast_like(self.norm.gain, like))).split(inner, dim=-1)
-        rows = self.to_out(torch.eye(inner + 1, inner).to(like)).float()  # the last row is the bias alone
+        # Not by applying the layer and taking its bias away: in half precision that loses the small weights.
+        out, bias = (cast_like(part, like).float() for part in (self.to_out.weight.t(), self.to_out.bias))
         return LinearWeights(
             q=q.contiguous(),
             k=k.t().contiguous(),
             v=v.contiguous(),
-            out=((rows[:-1] - rows[-1]) * self.head_dim**-0.5).to(like),
-            bias=(rows[-1] / self.heads).to(like),
+            out=(out * self.head_dim**-0.5).to(like).contiguous(),
+            bias=(bias / self.heads).to(like),
         )
 
     def forward(self, x: Tensor, weights: LinearWeights) -> Tensor:

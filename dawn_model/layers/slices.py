@@ -7,7 +7,7 @@ and speed alone; on a CPU, portions that fit the cache are also the fastest.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -23,10 +23,12 @@ GPU_BUDGET = 128 << 20
 @dataclass(frozen=True)
 class Slices:
     """budget: bytes of the widest temporary of one portion; None computes everything at once
-    store: where whole-clip activations are kept when they are sliced; None is the computing device"""
+    store: where whole-clip activations are kept when they are sliced; None is the computing device
+    between: called before every portion; may raise to stop, as a step of a long clip takes minutes on a CPU"""
 
     budget: int | None = None
     store: torch.device | None = None
+    between: Callable[[], None] | None = None
 
     @classmethod
     def for_device(cls, device: torch.device) -> Slices:
@@ -52,8 +54,7 @@ class Slices:
         total = first.shape[0]
         if size >= total and self.store is None:
             return function(*tensors)
-        for start in range(0, total, size):
-            portion = slice(start, min(start + size, total))
+        for portion in self._portions(total, size):
             part = function(*(tensor[portion].to(device) for tensor in tensors))
             if out is None:
                 out = self.empty((total, *part.shape[1:]), part.dtype, device)
@@ -76,14 +77,19 @@ class Slices:
             return function(x)
         if out is None:
             out = self.empty(x.shape, x.dtype, device)
-        for start in range(0, total, size):
-            portion = slice(start, min(start + size, total))
+        for portion in self._portions(total, size):
             out[:, portion] = function(x[:, portion].to(device))
         return out
 
     def empty(self, shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
         """Room for an activation of the whole clip."""
         return torch.empty(shape, dtype=dtype, device=self.store or device)
+
+    def _portions(self, total: int, size: int) -> Iterator[slice]:
+        for start in range(0, total, size):
+            if self.between:
+                self.between()
+            yield slice(start, min(start + size, total))
 
     def _rows(self, row_bytes: int) -> int:
         return 1 << 62 if self.budget is None else max(1, self.budget // max(1, row_bytes))

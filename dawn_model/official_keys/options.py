@@ -18,6 +18,13 @@ class _DataLoader(yaml.SafeLoader):
     or called. Merge keys are refused, because a few of them can multiply without bound.
     """
 
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node:
+        if self.check_event(yaml.AliasEvent):  # a few of them can multiply without bound
+            raise yaml.composer.ComposerError(
+                None, None, "aliases are not supported", self.peek_event().start_mark
+            )
+        return super().compose_node(parent, index)
+
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise yaml.constructor.ConstructorError(

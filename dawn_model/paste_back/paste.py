@@ -145,8 +145,8 @@ class PasteBack:
         """Paste frame [S, S, 3] number `index` into a canvas [H, W, 3], in place."""
         frame = self._fitted(frame)
         pasted = self._place.spread(frame, "bicubic") + self._fine(frame, index)
-        part = canvas[self._part]
-        part.copy_(torch.lerp(part.float(), pasted.clamp_(0, 1), self._alpha))
+        part = canvas[self._part]  # on any device; everything here is on the CPU
+        part.copy_(torch.lerp(part.float().cpu(), pasted.clamp_(0, 1), self._alpha))
 
 
 def paste_back(

@@ -26,12 +26,12 @@ class DawnAudioEncoder:
 
     def hidden_states(self, speech: Tensor, on_clip: OnClip | None = None) -> Tensor:
         """16 kHz [samples] → [T, D], 20 seconds at a time as DAWN was trained."""
-        mm.load_models_gpu([self.patcher])
+        host.load([self.patcher], 0, whole=True)
         return self.model.encode(speech.to(self.load_device), on_clip).float().cpu()
 
     def encode_audio(self, audio: Tensor, sample_rate: int) -> dict[str, Any]:
         """Core's contract: waveform [B, C, T] → hidden states at 50 Hz in core's dictionary."""
-        mm.load_models_gpu([self.patcher])
+        host.load([self.patcher], 0, whole=True)
         speech = torch.stack([to_speech(waveform, sample_rate) for waveform in audio]).to(self.load_device)
         layers = self.model.all_layers(torch.stack([normalise(signal) for signal in speech]))
         return {

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +24,7 @@ from server import PromptServer
 from torch import Tensor, nn
 
 from ...dawn_model.cpu_precision import bf16_is_faster
+from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,12 @@ OPERATIONS = comfy.ops.manual_cast
 """Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
 
 SECONDS_BETWEEN_TEXTS = 0.2
+MOST_ENTRIES = 20_000
+
+_OUT_OF_MEMORY = (
+    "out of memory", "not enough memory", "can't allocate memory", "alloc_failed", "could not allocate tensor",
+)  # fmt: skip
+"""CUDA's late errors and MPS, Windows' CPU, Linux' CPU, cuBLAS, DirectML."""
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ["auto", *DTYPES]
@@ -79,19 +88,46 @@ def adopt(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype):
     return patcher
 
 
-def load(patchers: list[Any], memory: float) -> torch.device:
-    """Bring models to their device with room for `memory` bytes of activations; returns the device."""
-    mm.load_models_gpu(patchers, memory_required=memory)
+def load(patchers: list[Any], memory: float, whole: bool = False) -> torch.device:
+    """Bring models to their device with room for `memory` bytes of activations; returns the device.
+
+    whole: not a part of the weights, whatever is free: for layers that do not follow the activation
+    """
+    mm.load_models_gpu(patchers, memory_required=memory, force_full_load=whole)
     return patchers[0].load_device
 
 
 def stored_file(name: str) -> Path | None:
     """A file of the input or output folder by core's way of naming, "name [output]"; None when none is there."""
     relative, root = folder_paths.annotated_filepath(name)  # what core makes of it differs between versions
-    path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
     roots = folder_paths.get_input_directory(), folder_paths.get_output_directory()
-    inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
-    return path if inside and path.is_file() else None
+    try:
+        path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
+        inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
+        return path if inside and path.is_file() else None
+    except (OSError, ValueError):  # no file can have such a name
+        return None
+
+
+def files_below(folder: Path, endings: tuple[str, ...]) -> list[str]:
+    """Names, relative to a folder, of the files in it and below that end so, sorted; ComfyUI's own folders may hold
+    very many, so after `MOST_ENTRIES` no more are looked at."""
+    found, waiting, looked_at = [], [folder], 0
+    while waiting:
+        try:
+            entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            looked_at += 1
+            if looked_at > MOST_ENTRIES:
+                log.warning("DAWN: only the first %d files of %s are listed", MOST_ENTRIES, folder)
+                return sorted(found)
+            if entry.is_dir(follow_symlinks=False):
+                waiting.append(Path(entry.path))
+            elif entry.name.lower().endswith(endings) and entry.is_file():
+                found.append(Path(entry.path).relative_to(folder).as_posix())
+    return sorted(found)
 
 
 def result_device() -> torch.device:
@@ -99,20 +135,23 @@ def result_device() -> torch.device:
     return mm.intermediate_device()
 
 
-def empty_images(frames: int, height: int, width: int, advice: str) -> Tensor:
+def empty_images(frames: int, height: int, width: int, name: str, resizable: bool = False) -> Tensor:
     """Room for an IMAGE [F, H, W, 3], in half precision where the user asked ComfyUI for that.
 
-    Raises ValueError, before the system runs out of memory and ends ComfyUI; `advice` is the input that helps.
+    name: of the input that decides how much that is; resizable: whether it is the size
+
+    Raises ValueError, before the system runs out of memory and ends ComfyUI.
     """
     dtype = getattr(mm, "intermediate_dtype", lambda: torch.float32)()  # not in 0.3.75
     device = result_device()
     needed = frames * height * width * 3 * dtype.itemsize
     free = mm.get_free_memory(device)
     if needed > free:
+        smaller = f"Choose {int(max(height, width) * math.sqrt(0.8 * free / needed))} or less, or make"
         raise ValueError(
-            f"{advice}: {frames} frames of {width}×{height} take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB "
-            f"are free. Choose {int(max(height, width) * math.sqrt(0.8 * free / needed))} or less, or make the "
-            "clip in parts with first_frame and last_frame of DAWN Render Frames"
+            f"{name}: {frames} frames of {width}×{height} take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB "
+            f"are free. {smaller if resizable else 'Make'} the clip in parts with first_frame and last_frame of "
+            "DAWN Render Frames"
         )
     return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 
@@ -132,9 +171,10 @@ def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tupl
     else:
         weights = sum(patcher.model_size() for patcher in patchers)
         attainable = mm.get_total_memory(device) - weights - mm.extra_reserved_memory()
+    reserved = 0 if shared else mm.extra_reserved_memory()
     try:
         load(patchers, choose_plan(need, attainable, requested, host_free).bytes)
-        plan = choose_plan(need, mm.get_free_memory(device), requested, host_free)
+        plan = choose_plan(need, mm.get_free_memory(device) - reserved, requested, host_free)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     log.info("%s: %s", what, plan)
@@ -142,8 +182,13 @@ def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tupl
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Of the device, or of the CPU, for which torch has no exception of its own."""
-    return isinstance(error, mm.OOM_EXCEPTION) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    """Of any device. torch has an exception of its own for some; the others say it in words.
+
+    Not core's `OOM_EXCEPTION`: where torch lacks the exception, that is every Exception.
+    """
+    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
 
 
 class SmallerSlicesOnRetry:
@@ -168,6 +213,11 @@ class SmallerSlicesOnRetry:
             log.warning("%s: out of memory, continuing with %d frames at a time", self._what, smaller.frames)
             gc.collect()
             mm.soft_empty_cache()
+
+
+def cancellable(slices: Slices) -> Slices:
+    """The same, and the user may cancel between any two of them."""
+    return dataclasses.replace(slices, between=mm.throw_exception_if_processing_interrupted)
 
 
 class Progress:

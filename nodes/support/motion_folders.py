@@ -1,4 +1,5 @@
-"""Where motion files lie: DAWN Save Motion writes to the output folder, uploads come to the input folder."""
+"""Where motion files lie: DAWN Save Motion writes to the output folder, and what comes from elsewhere lies in
+the input folder."""
 
 from __future__ import annotations
 
@@ -20,17 +21,17 @@ def motion_names() -> list[str]:
     """What the loader offers, by core's way of naming: files in the output folder end in " [output]"."""
     names = []
     for annotation, folder in _FOLDERS.items():
-        root = Path(folder())
-        names += sorted(
-            f"{path.relative_to(root).as_posix()}{annotation}" for path in root.rglob(f"*{SUFFIX}")
-        )
+        names += [name + annotation for name in host.files_below(Path(folder()), (SUFFIX,))]
     return names or [NOTHING_FOUND]
 
 
 def motion_path(name: str) -> Path:
     """Raises ValueError when there is no such file, or it is not in one of ComfyUI's folders."""
     if name == NOTHING_FOUND:
-        raise ValueError("motion: there is no motion file yet. Save one with DAWN Save Motion, or upload one")
+        raise ValueError(
+            "motion: there is no motion file yet. Save one with DAWN Save Motion, or put one "
+            "into the input folder"
+        )
     path = host.stored_file(name)
     if path is None:
         raise ValueError(

@@ -17,27 +17,40 @@ LOADERS, STAGES, POSE, MOTION = (f"{CATEGORY}/{name}" for name in ("loaders", "s
 
 
 def schema(
-    node_id: str,
-    display_name: str,
-    category: str,
-    search_aliases: list[str],
-    advanced: tuple[str, ...] = (),
-    **fields: Any,
+    node: type[DawnNode], inputs: list[io.Input], outputs: list[io.Output], **fields: Any
 ) -> io.Schema:
-    """A node's schema; what the running version of ComfyUI does not know yet is left out.
-
-    advanced: widgets that newer frontends fold away until the user asks for them
-    """
-    for entry in fields["inputs"]:
-        if entry.id in advanced:
+    """A node's schema; what the running version of ComfyUI does not know yet is left out."""
+    for entry in inputs:
+        if entry.id in node.advanced:
             entry.extra_dict = {**(entry.extra_dict or {}), "advanced": True}
     if "search_aliases" in {field.name for field in dataclasses.fields(io.Schema)}:
-        fields["search_aliases"] = search_aliases
-    return io.Schema(node_id=node_id, display_name=display_name, category=category, **fields)
+        fields["search_aliases"] = list(node.aliases)
+    # ComfyUI makes clones of node classes under other names; the one that we wrote stands right below DawnNode.
+    own = next(cls for cls in reversed(node.__mro__) if issubclass(cls, DawnNode) and cls is not DawnNode)
+    return io.Schema(
+        node_id=own.__name__,
+        display_name=node.title,
+        category=node.category,
+        description=" ".join((own.__doc__ or "").split()),
+        inputs=inputs,
+        outputs=outputs,
+        **fields,
+    )
 
 
 class DawnNode(io.ComfyNode):
-    """A node whose error is shown on it. Newer frontends say only that a node failed, and hide the text."""
+    """A node whose error is shown on it: newer frontends say only that a node failed, and hide the text.
+
+    Its id is the class's name, and its description, which users read, the class's docstring.
+
+    title: its name in ComfyUI; category: where the menu lists it; aliases: by what else the search finds it
+    advanced: widgets that newer frontends fold away until the user asks for them
+    """
+
+    title: str
+    category: str
+    aliases: tuple[str, ...] = ()
+    advanced: tuple[str, ...] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -8,6 +8,7 @@ from ...dawn_model.face.portrait import Portrait
 from ...dawn_model.head_motion.length import LENGTH_MODES, fit_length
 from ...dawn_model.structures import FPS, FaceState, HeadMotion
 from .sockets import Speech
+from .widgets import choice
 
 _ANY_SIZE = 128
 
@@ -19,11 +20,11 @@ def rest_state(portrait: Portrait) -> FaceState:
 
 
 def length_input() -> io.Input:
-    return io.Combo.Input(
+    return choice(
         "length",
-        options=list(LENGTH_MODES),
-        default=LENGTH_MODES[0],
-        tooltip="When it is shorter than the speech. hold: keep the last pose; loop: start again; mirror: run "
+        LENGTH_MODES,
+        LENGTH_MODES[0],
+        "When it is shorter than the speech. hold: keep the last pose; loop: start again; mirror: run "
         "back and forth; cut: stop with an error instead. When it is longer, it ends with the speech in any case.",
     )
 

@@ -10,11 +10,66 @@ from comfy_api.latest import io
 from ...dawn_model.config import DawnConfig
 from ...dawn_model.structures import AudioFeatures, MotionLatents
 
-DawnModel = io.Custom("DAWN_MODEL")
-DawnAudio = io.Custom("DAWN_AUDIO")
-DawnPortrait = io.Custom("DAWN_PORTRAIT")
-DawnPose = io.Custom("DAWN_POSE")
-DawnMotion = io.Custom("DAWN_MOTION")
+
+@dataclass(frozen=True)
+class Wire:
+    """type: ComfyUI's name of what travels; name: of its sockets; source, target: tooltips of inputs and outputs."""
+
+    type: str
+    name: str
+    source: str
+    target: str
+
+    def input(self, tooltip: str = "", name: str = "", **options: Any) -> io.Input:
+        """`tooltip` follows after where the wire comes from."""
+        text = f"{self.source} {tooltip}".strip()
+        return io.Custom(self.type).Input(name or self.name, tooltip=text, **options)
+
+    def output(self, **options: Any) -> io.Output:
+        return io.Custom(self.type).Output(display_name=self.name, tooltip=self.target, **options)
+
+
+MODEL = Wire(
+    "DAWN_MODEL",
+    "model",
+    "From DAWN Load Model.",
+    "The model, for every DAWN node that asks for one. Use the same for all of them.",
+)
+SPEECH = Wire(
+    "DAWN_AUDIO",
+    "speech",
+    "From DAWN Encode Audio.",
+    "What is said, frame by frame, for DAWN Generate Pose & Blink and DAWN Sample Motion.",
+)
+PORTRAIT = Wire(
+    "DAWN_PORTRAIT",
+    "portrait",
+    "From DAWN Prepare Portrait.",
+    "Who speaks: the picture, the square that is animated, and how the face is held in it.",
+)
+POSE_BLINK = Wire(
+    "DAWN_POSE",
+    "pose",
+    "How head and lids move: from DAWN Generate Pose & Blink, an editor, a file or a video.",
+    "How head and lids move, for DAWN Edit Pose & Blink or DAWN Sample Motion.",
+)
+MOTION_LATENTS = Wire(
+    "DAWN_MOTION",
+    "motion",
+    "From DAWN Sample Motion or DAWN Load Motion.",
+    "How the picture moves, with its sound, for DAWN Render Frames and DAWN Save Motion.",
+)
+
+
+def frame_outputs() -> list[io.Output]:
+    """What core's Create Video takes."""
+    return [
+        io.Image.Output(display_name="images", tooltip="The frames, for Create Video or Save Image."),
+        io.Audio.Output(display_name="audio", tooltip="The sound that belongs to them, for Create Video."),
+        io.Float.Output(display_name="fps", tooltip="Frames a second, for Create Video: 25."),
+    ]
+
+
 Floats = io.Custom("FLOATS")
 """One number per frame. Other packs send such lists as FLOATS, or as a list on a FLOAT socket."""
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import av
 import pytest
 import soundfile
+import torch
+from talking_head import show
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "media"
@@ -17,7 +19,13 @@ WORKFLOWS = sorted(
 )
 WITH_TAIL = {"dawn_full_picture", "dawn_long_audio"}
 """They add 0.4 s of silence."""
-WIDTHS = {"dawn_simple": 512, "dawn_full_picture": 512, "dawn_long_audio": 512, "dawn_several_faces": 1024}
+WIDTHS = {
+    "dawn_simple": 512,
+    "dawn_talking_head": 512,
+    "dawn_full_picture": 512,
+    "dawn_long_audio": 512,
+    "dawn_several_faces": 1024,
+}
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +53,15 @@ def test_a_workflow_makes_its_video(comfy, inputs, name):
         width = WIDTHS.get(name, 256)
         assert (pictures.width, pictures.height) == (width, min(width, 512))
         assert len(list(video.decode(pictures))) == (20 if name in WITH_TAIL else 10)
+
+
+def test_the_stages_make_the_same_frames_as_the_node(comfy, inputs):
+    """What the description of DAWN Talking Head promises."""
+    outputs = {"dawn_simple": ("5", 1), "dawn_talking_head": ("15", 0)}
+    frames = {}
+    for name, (node, slot) in outputs.items():
+        prompt = json.loads((ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8"))
+        comfy.forget()
+        frames[name] = comfy.run(show(prompt, node, slot)).output(node, slot)
+    assert frames["dawn_simple"].shape == (10, 512, 512, 3)
+    assert torch.equal(frames["dawn_simple"], frames["dawn_talking_head"])

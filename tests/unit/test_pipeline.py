@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny import TINY
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
-from dawn_model.config import DenoiserConfig
 from dawn_model.denoiser.unet3d import UNet3D
 from dawn_model.pipeline import SamplingOptions, sample_motion
-
-TINY = DenoiserConfig(
-    base_width=16,
-    multipliers=(1, 2),
-    heads=2,
-    head_dim=8,
-    groups=4,
-    feature_channels=8,
-    box_channels=4,
-    audio_dim=12,
-)
 
 
 class BetweenDevices(TorchFunctionMode):

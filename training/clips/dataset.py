@@ -22,8 +22,12 @@ from dawn_model.face.state import canonical_face
 from .augment import random_look
 from .scenario import GAZE_ACROSS
 
-_MOUTH_GROWTH, _EYE_GROWTH = (1.6, 2.0), (1.6, 2.2)
-"""How much wider and higher than the lips and the eyeballs the emphasised ellipses are."""
+_MOUTH_GROWTH, _EYE_GROWTH = (1.6, 2.0), (1.8, 3.0)
+"""How much wider and higher than the lips and the eyeballs the emphasised ellipses are. Those of the eyes reach the
+brows."""
+_USUAL_CHANGE = 0.03
+"""In iris distances. Of the painted frames those are taken more often whose mouth is further from the source's than
+this: a shut mouth of an open one is harder to paint than the same mouth again."""
 _MOUTH_NOISE, _SHARE_BLUR, _NO_SHARES = 0.008, 9, 0.15
 """Error of gap and width, frames over which shares of classes may be smeared, as an encoder's are, and how often a
 window goes without them."""
@@ -94,7 +98,9 @@ class ClipStore:
             start = int(rng.integers(frames - window + 1))
             shown, drawn = torch.arange(start, start + window), [side]
         else:
-            chosen = np.sort(rng.choice(len(clip["painted"]), window, replace=False))
+            opened = clip["mouth"][clip["painted"], 0] - clip["source_mouth"][side, 0]
+            likely = _USUAL_CHANGE + opened.abs().double().numpy()
+            chosen = np.sort(rng.choice(len(likely), window, replace=False, p=likely / likely.sum()))
             shown, drawn = clip["painted"][chosen], [side, *(len(clip["pose"]) + chosen)]
         seen = clip["rgb"][drawn].movedim(-1, 1).float() / 255
         cover = clip["cover"][drawn][:, None].float() / 255

@@ -174,7 +174,9 @@ def source_expression(
     """What the portrait shows, whatever the speaker does afterwards: lips closed, smiling with or without teeth,
     open, speaking; brows near the speaker's own; eyes now and then half shut or looking elsewhere."""
     expression = {k: float(v) * rng.uniform(0.7, 1.3) for k, v in scenario.rest.items()}
-    kind = rng.choice(["closed", "smile", "teeth", "open", "speaking"], p=[0.3, 0.1, 0.3, 0.12, 0.18])
+    kind = rng.choice(["closed", "smile", "teeth", "open", "speaking"], p=[0.27, 0.13, 0.34, 0.12, 0.14])
+    if kind == "closed":
+        expression |= _two_sided("mouthPress", rng.uniform(0, 0.25))
     if kind in ("smile", "teeth"):
         expression |= _two_sided("mouthSmile", rng.uniform(0.25, 1.0))
     if kind == "teeth":

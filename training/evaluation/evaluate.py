@@ -1,4 +1,4 @@
-"""Stage 9: measures a model file on held-out material alone and writes contact sheets.
+"""Stage 10: measures a model file on held-out material alone and writes contact sheets.
 
     python -m training.evaluation.evaluate --shared ../shared/data
 

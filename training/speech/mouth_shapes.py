@@ -15,7 +15,7 @@ _NAMES = (
 _SIDED = ("mouthStretch", "mouthSmile", "mouthLowerDown", "mouthPress", "mouthUpperUp")
 # fmt: off
 _TABLE = np.array([  # in the order of the names above
-    [.00, .36, .09, .00, .00, .00, .25, .20, .20, .00, .00],  # p b m
+    [.00, .22, .05, .00, .00, .00, .16, .13, .35, .00, .00],  # p b m
     [.06, .08, .02, .00, .00, .06, .50, .00, .00, .15, .00],  # f v
     [.11, .52, .09, .00, .00, .08, .00, .00, .00, .00, .00],  # w uw
     [.15, .32, .06, .00, .00, .15, .00, .00, .00, .00, .00],  # r er
@@ -31,7 +31,7 @@ _TABLE = np.array([  # in the order of the names above
     [.37, .00, .00, .33, .20, .35, .00, .00, .00, .00, .00],  # ae eh
     [.40, .00, .00, .13, .08, .35, .00, .00, .00, .00, .00],  # aa ay
     [.24, .00, .00, .17, .10, .24, .00, .00, .00, .00, .00],  # short pause
-    [.00, .00, .00, .00, .00, .00, .00, .00, .00, .00, .00],  # silence
+    [.00, .00, .00, .00, .00, .00, .08, .06, .20, .00, .00],  # silence
 ])
 # fmt: on
 UNITS = tuple(name + side for name in _NAMES for side in (("Left", "Right") if name in _SIDED else ("",)))

@@ -1,4 +1,4 @@
-"""Stage 8: the trained networks → one file in half precision that the plugin loads.
+"""Stage 9: the trained networks → one file in half precision that the plugin loads.
 
 python -m training.stages.export                       # writes dawn_model/assets/dawn_nano.safetensors
 """
@@ -15,7 +15,7 @@ from dawn_model.config import DAWN_NANO, DawnConfig
 
 from ..paths import MODEL
 from ..speech.whisper_weights import SHA256
-from . import train_motion, train_picture, train_pose_blink, train_speech
+from . import train_expression, train_picture, train_pose_blink, train_speech
 
 MOST_BYTES = 24 * 10**6
 _NETWORK_OF = {"motion": "motion.0"}
@@ -61,13 +61,13 @@ def export(checkpoints: list[Path], out: Path, config: DawnConfig = DAWN_NANO, n
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--picture", type=Path, default=train_picture.CHECKPOINT)
-    parser.add_argument("--motion", type=Path, default=train_motion.CHECKPOINT)
+    parser.add_argument("--expression", type=Path, default=train_expression.CHECKPOINT)
     parser.add_argument("--speech", type=Path, default=train_speech.CHECKPOINT)
     parser.add_argument("--pose-blink", type=Path, default=train_pose_blink.CHECKPOINT)
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--note", default="")
     options = parser.parse_args()
-    checkpoints = [options.picture, options.motion, options.speech, options.pose_blink]
+    checkpoints = [options.picture, options.expression, options.speech, options.pose_blink]
     size = export(checkpoints, options.out, note=options.note)
     print(f"{options.out}: {size / 10**6:.2f} MB")
 

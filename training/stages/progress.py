@@ -1,7 +1,8 @@
-"""What all trainings share: a schedule by the clock, averaged weights, resumable checkpoints, a log."""
+"""What all trainings share: options, a schedule, averaged weights, resumable checkpoints, a log."""
 
 from __future__ import annotations
 
+import argparse
 import copy
 import math
 import os
@@ -17,26 +18,35 @@ FINAL_RATE = 0.02
 _AVERAGE = 0.999
 
 
+def options_of(
+    description: str, out: Path, steps: int, batch: int, rate: float, clips: Path | None = None
+) -> argparse.ArgumentParser:
+    """Options that every training has, with its own defaults; and those of one that learns from the clips, if given."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--batch", type=int, default=batch)
+    parser.add_argument("--rate", type=float, default=rate)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=Path, default=out)
+    if clips:
+        parser.add_argument("--device", default="cpu")
+        parser.add_argument("--clips", type=Path, default=clips)
+        parser.add_argument("--limit", type=int, help="use only the first so many clips")
+        parser.add_argument("--start", type=Path, help="a model file whose weights it begins with")
+    return parser
+
+
 class Progress:
     """Counts steps and minutes over all sessions of one training.
 
     networks: trained together
-    minutes: of training in all; where `steps` is given, that many steps are made instead, however long
-    it takes (on a busy machine)
     `average` holds running means of their weights, which are what is exported.
     """
 
     def __init__(
-        self,
-        networks: nn.ModuleDict,
-        path: Path,
-        minutes: float,
-        rate: float,
-        steps: int | None = None,
-        weight_decay: float = 1e-4,
+        self, networks: nn.ModuleDict, path: Path, rate: float, steps: int, weight_decay: float = 1e-4
     ):
-        self.networks, self.path, self.minutes, self.rate = networks, path, minutes, rate
-        self.steps = steps
+        self.networks, self.path, self.rate, self.steps = networks, path, rate, steps
         self.average = copy.deepcopy(networks).requires_grad_(False)
         self.optimiser = torch.optim.AdamW(
             [p for p in networks.parameters() if p.requires_grad],
@@ -61,7 +71,7 @@ class Progress:
     @property
     def share(self) -> float:
         """How much of the training is done, 0 to 1."""
-        return min(1.0, self.step / self.steps if self.steps else self.spent / self.minutes)
+        return min(1.0, self.step / self.steps)
 
     @property
     def unfinished(self) -> bool:

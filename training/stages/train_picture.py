@@ -10,7 +10,6 @@ disturbed a little, as the denoiser's will be.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder, SourceFeatu
 from ..clips.dataset import Batch, ClipStore
 from ..paths import CLIPS, WORK
 from .initial import begin_from, new_networks
-from .progress import Progress
+from .progress import Progress, options_of
 
 CHECKPOINT = WORK / "picture.pt"
 _HIDDEN_WEIGHT, _REGION_WEIGHT = 6.0, 3.0
@@ -74,9 +73,7 @@ def picture_loss(autoencoder: FlowAutoencoder, batch: Batch, rng: np.random.Gene
 def train(options: argparse.Namespace) -> Progress:
     store = ClipStore(options.clips, options.device, options.limit)
     autoencoder = begin_from(options.start, new_networks(options.seed))["autoencoder"].to(options.device)
-    progress = Progress(
-        nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.minutes, options.rate, options.steps
-    )
+    progress = Progress(nn.ModuleDict({"autoencoder": autoencoder}), options.out, options.rate, options.steps)
     rng = np.random.default_rng([options.seed, progress.step])
     print(f"{len(store)} clips", flush=True)
     half = {"device_type": store.device.type, "dtype": torch.bfloat16, "enabled": options.bfloat16}
@@ -91,19 +88,9 @@ def train(options: argparse.Namespace) -> Progress:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=8)
-    parser.add_argument("--steps", type=int, help="instead of minutes")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--batch", type=int, default=6)
-    parser.add_argument("--window", type=int, default=2)
-    parser.add_argument("--rate", type=float, default=2e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--clips", type=Path, default=CLIPS)
-    parser.add_argument("--limit", type=int, help="use only the first so many clips")
+    parser = options_of(__doc__, CHECKPOINT, 3000, 6, 2e-3, CLIPS)
     parser.add_argument("--bfloat16", action="store_true")
-    parser.add_argument("--start", type=Path, help="a model file whose weights it begins with")
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
+    parser.add_argument("--window", type=int, default=2)
     train(parser.parse_args())
 
 

@@ -1,4 +1,4 @@
-"""Stage 7: the pose/blink network learns how heads and lids move while their owner speaks.
+"""Stage 8: the pose/blink network learns how heads and lids move while their owner speaks.
 
 Its targets are made, not recorded, and they are made *of the network's own noise*: smoothed, it is how the head
 sways; where it is rare and large, the lids close. So every performance has one right answer, plain regression
@@ -29,7 +29,7 @@ from ..paths import WORK
 from ..speech.labels import FPS
 from ..speech.sounds import RATE
 from .initial import new_networks
-from .progress import Progress
+from .progress import Progress, options_of
 from .train_speech import CHECKPOINT as SPEECH
 from .train_speech import recordings, with_pauses
 
@@ -125,9 +125,7 @@ def train(options: argparse.Namespace) -> Progress:
     encoder.load_state_dict({key.removeprefix("audio_encoder."): value for key, value in saved.items()})
     nn.init.zeros_(network.output.bias)
     nn.init.normal_(network.output.weight, std=0.003)  # a hundredth of the range of poses is already 2°
-    progress = Progress(
-        nn.ModuleDict({"motion": network}), options.out, options.minutes, options.rate, options.steps
-    )
+    progress = Progress(nn.ModuleDict({"motion": network}), options.out, options.rate, options.steps)
     tracks = Tracks(encoder, np.random.default_rng([options.seed, 6]))
     rng = np.random.default_rng([options.seed, 3, progress.step])
     torch.manual_seed(options.seed + progress.step)
@@ -143,14 +141,8 @@ def train(options: argparse.Namespace) -> Progress:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=3)
-    parser.add_argument("--steps", type=int, help="instead of minutes")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = options_of(__doc__, CHECKPOINT, 2500, 16, 2e-3)
     parser.add_argument("--speech", type=Path, default=SPEECH)
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
 

@@ -1,4 +1,4 @@
-"""Stage 4: the readout of the speech encoder learns from phones of real speech how a mouth articulates what is heard.
+"""Stage 7: the readout of the speech encoder learns from phones of real speech how a mouth articulates what is heard.
 
 Whisper's layers stay as they were published. Their hidden states are computed once for several disturbed versions of
 every recording, with pauses of noise put in, and for sounds that are no speech: there the mouth rests.
@@ -9,7 +9,6 @@ every recording, with pauses of noise put in, and for sounds that are no speech:
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -25,7 +24,7 @@ from ..paths import REAL_SPEECH, WHISPER, WORK
 from ..speech.labels import FPS, articulation_of, read_phones
 from ..speech.sounds import RATE, disturbed, no_speech
 from .initial import new_networks
-from .progress import Progress
+from .progress import Progress, options_of
 
 CHECKPOINT = WORK / "speech.pt"
 _MEASURED_WEIGHT = 8.0
@@ -99,7 +98,7 @@ def train(options: argparse.Namespace) -> Progress:
     weight = torch.ones(len(deviation))
     weight[[LIP_GAP, MOUTH_WIDTH]] = _MEASURED_WEIGHT
     progress = Progress(
-        nn.ModuleDict({"audio_encoder": encoder}), options.out, 60, options.rate, options.steps, 0.05
+        nn.ModuleDict({"audio_encoder": encoder}), options.out, options.rate, options.steps, 0.05
     )
     rng = np.random.default_rng([options.seed, 5, progress.step])
     torch.manual_seed(options.seed + progress.step)
@@ -125,13 +124,8 @@ def train(options: argparse.Namespace) -> Progress:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=3000)
+    parser = options_of(__doc__, CHECKPOINT, 3000, 32, 1e-3)
     parser.add_argument("--versions", type=int, default=6, help="of every recording")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--rate", type=float, default=1e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=CHECKPOINT)
     train(parser.parse_args())
 
 

@@ -588,6 +588,27 @@ def test_a_file_of_an_older_version_is_read(tmp_path):
     assert DawnConfig.from_json(json.dumps(text)) == DawnConfig()
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        ("autoencoder", {"bottleneck_blocks": 4000}, "bottleneck_blocks is 4000; possible are 0 to 64"),
+        ("denoiser", {"train_timesteps": 10**9}, "train_timesteps is 1000000000"),
+        ("denoiser", {"multipliers": [1] * 1000}, "multipliers lists 1000 numbers"),
+        ("denoiser", {"base_width": -1}, "base_width is -1"),
+    ],
+)
+def test_sizes_that_no_model_has_are_refused(part, change, message):
+    text = json.loads(DawnConfig().to_json())
+    text[part] |= change
+    with pytest.raises(ValueError, match=message):
+        DawnConfig.from_json(json.dumps(text))
+
+
+def test_a_configuration_without_end_is_refused():
+    with pytest.raises(ValueError, match="not a DAWN configuration"):
+        DawnConfig.from_json('{"denoiser":' * 100_000)
+
+
 def test_an_embedded_model_of_an_older_version_is_refused(tmp_path):
     text = json.loads(DAWN_NANO.to_json())
     text["mel"] = {"bands": 40}

@@ -8,8 +8,8 @@ import pytest
 import recipe
 import torch
 import torch.nn.functional as F
+from tiny import TINY
 
-from dawn_model.config import DenoiserConfig
 from dawn_model.denoiser.guidance_attention import GuidanceAttention
 from dawn_model.denoiser.unet3d import UNet3D
 from dawn_model.layers.attention import (
@@ -23,16 +23,6 @@ from dawn_model.layers.basic import ClipGroupNorm, native_moments, reduced_momen
 from dawn_model.layers.slices import WHOLE, Slices
 
 TOLERANCE = 5e-5
-TINY = DenoiserConfig(
-    base_width=16,
-    multipliers=(1, 2),
-    heads=2,
-    head_dim=8,
-    groups=4,
-    feature_channels=8,
-    box_channels=4,
-    audio_dim=12,
-)
 
 
 def inputs(case: str, clips: int, frames: int, size: int):

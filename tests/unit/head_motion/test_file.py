@@ -117,8 +117,11 @@ def test_another_frame_rate_is_resampled(table):
         (lambda t: re.sub(r",[^,]*\r\n0.08", "\r\n0.08", t), r"row 3, column right eye: the cell is empty"),
         (lambda t: re.sub(r"\r\n0.04,[^,]*,", "\r\n0.04,nan,", t), r"row 3, column yaw: 'nan' is not a finite number"),
         (lambda t: t.replace("\r\n0.08,", "\r\n0.02,"), r"row 4, column time: the time does not grow"),
+        (lambda t: re.sub(r"\r\n0.08,", "\r\n1000000,", "\r\n".join(t.split("\r\n")[:4])),
+         r"column time: from the first to the last row are 1e\+06 s"),
+        (lambda t: t + "9" * 200_000, r"is not a table that can be read \(field larger"),
     ],
-    ids=["columns", "no header", "empty", "no rows", "text", "empty cell", "short row", "nan", "time"],
+    ids=["columns", "no header", "empty", "no rows", "text", "empty cell", "short row", "nan", "time", "long", "cell"],
 )  # fmt: skip
 def test_errors_name_row_and_column(table, change, message):
     with pytest.raises(ValueError, match=rf"^head\.csv:? ?{message}"):

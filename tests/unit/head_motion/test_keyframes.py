@@ -100,6 +100,8 @@ def test_a_keyframe_on_the_end_is_inside():
         ("1s yaw=91", r"yaw=91 is out of range\. Use -90 to 90"),
         ("1s blink=1.5", r"blink=1.5 is out of range\. Use 0 to 1"),
         ("1s eyes=-1", r"eyes=-1 is out of range\. Use 0 to 2"),
+        ("1s yaw=" + 20_000 * "9" + "x", r"yaw=9+ is not a number"),
+        (20_000 * "1" + "x yaw=1", r"the time '1+ is not a number"),
     ],
 )
 def test_what_is_refused_names_its_line(text, message):
