@@ -5,7 +5,7 @@ Needs only aiohttp, which every ComfyUI has.
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import json
 import sys
 import uuid
@@ -105,7 +105,7 @@ class ComfyClient:
             content = path.read_bytes()
         except OSError as error:
             raise WorkflowError(f"cannot read {path}: {error.strerror}") from None
-        form = aiohttp.FormData()
+        form = aiohttp.FormData(quote_fields=False)  # or a server that does not unquote keeps another name
         form.add_field("image", content, filename=path.name)  # the field has this name for sounds too
         async with self.session.post(f"{self.server}/upload/image", data=form) as response:
             if response.status != 200:
@@ -129,15 +129,18 @@ class ComfyClient:
     async def run(self, prompt: Prompt, bar: Watcher) -> dict[str, Any]:
         """Queue, follow to the end and return what each output node reported.
 
-        Being cancelled cancels the job on the server.
+        Whatever ends it here, cancelling included, cancels the job on the server.
         """
         address = f"{self.server}/ws?clientId={self.client_id}"
         async with self.session.ws_connect(address, max_msg_size=0) as events:
             prompt_id = await self.queue(prompt)
             try:
                 await self._follow(events, prompt_id, bar)
-            except asyncio.CancelledError:
-                await self._cancel(prompt_id)
+            except BaseException:
+                with contextlib.suppress(
+                    aiohttp.ClientError
+                ):  # what ended it is said, and not what came after
+                    await self._cancel(prompt_id)
                 raise
             finally:
                 bar.close()

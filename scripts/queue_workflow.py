@@ -117,6 +117,8 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a console that lacks a title's letters must not end the job
     try:
         paths = asyncio.run(run_workflow(make_parser().parse_args()))
     except WorkflowError as error:

@@ -20,6 +20,11 @@ SPEECH_LEVEL = 0.1
 
 _WINDOW, _HOP = 320, 80
 _QUANTILE = 0.95
+_FLOOR, _ABOVE_FLOOR, _LOUDEST_PAUSE = 0.1, 2.0, 0.35
+"""The noise of a recording is what is heard in its quietest tenth; a pause is louder than that by 6 dB at most, and
+never louder than 9 dB below the loud parts, for who speaks without a pause has no quiet tenth."""
+_UNHEARD = 1e-4
+"""Beside the loud parts: digital silence is no noise."""
 _INAUDIBLE = 1e-4
 """RMS (-80 dB of full scale) below which a stretch says nothing about how loud the speech is."""
 
@@ -47,7 +52,8 @@ def level(speech: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class SilenceGate:
-    """threshold: how far below the loud parts a pause begins, in dB;
+    """threshold: how far below the loud parts a pause begins, in dB; less far where the recording's own noise is
+    louder than that;
 
     attack: opens so long before speech begins, fading in; hold: stays open so long after it; in seconds.
     As the whole sound is known, nothing of the speech is lost: fades lie in the pauses.
@@ -68,7 +74,9 @@ class SilenceGate:
     def open_at(self, speech: Tensor) -> Tensor:
         """The gain at each sample of the speech [T], 0 in pauses and 1 in speech."""
         rms, loud = loudness(speech)
-        speaks = (rms > loud * 10 ** (-self.threshold / 20)) & (rms > 0)
+        floor = float(rms[rms > _UNHEARD * loud].quantile(_FLOOR)) if loud else 0.0
+        pause = max(loud * 10 ** (-self.threshold / 20), min(_ABOVE_FLOOR * floor, _LOUDEST_PAUSE * loud))
+        speaks = (rms > pause) & (rms > 0)
         speaks = speaks.repeat_interleave(_HOP)[: speech.shape[0]]
         samples = torch.arange(speech.shape[0], device=speech.device)
         never = 2 * speech.shape[0] + 2 * int((self.attack + self.hold) * SPEECH_RATE)

@@ -77,11 +77,15 @@ def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:
         raise ValueError(f"the audio has a sample rate of {rate} Hz")
     if rate == target_rate:
         return signal
-    import librosa  # takes over a second to import
+    try:
+        import soxr
+    except ImportError as error:
+        raise ValueError(
+            f"audio: a sound at {rate} Hz has to become one at {target_rate} Hz, and the package soxr that does it can "
+            f"not be loaded ({error}). Install it again: pip install --force-reinstall soxr"
+        ) from error
 
-    resampled = librosa.resample(
-        signal.cpu().numpy(), orig_sr=rate, target_sr=target_rate, res_type="soxr_hq", scale=False
-    )
+    resampled = soxr.resample(signal.cpu().numpy(), rate, target_rate, "HQ")
     return torch.from_numpy(resampled).to(signal)
 
 

@@ -6,12 +6,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..drawing import dot, line, rectangle
 from ..structures import FaceState
 from .crop import Crop, resize
 from .landmarker import SKIN_POINTS, Face
@@ -29,7 +29,6 @@ _AXES = ((235, 70, 60), (80, 210, 80), (70, 130, 255))
 """x red (to the subject's left), y green (up), z blue (out of the face)."""
 
 _NOSE_ROOT = 168
-_SUBPIXEL_BITS = 4
 
 
 def draw_face_overlay(
@@ -63,10 +62,10 @@ def draw_face_overlay(
     short = min(canvas.shape[:2])
     thickness = max(1, round(short / 400))
     for other in others:
-        _rectangle(canvas, other.box.tolist(), _OTHER, thickness)
+        rectangle(canvas, *other.box.view(2, 2).tolist(), _OTHER, thickness)
     if crop is not None:
         _outline(canvas, crop, thickness)
-    _rectangle(canvas, state.box.tolist(), _BOX, thickness)
+    rectangle(canvas, *state.box.view(2, 2).tolist(), _BOX, thickness)
     _mesh(canvas, face)
     _axes(canvas, face, state, 2 * thickness)
     keep = face.box if crop is None else torch.cat([crop.corners().amin(0), crop.corners().amax(0)])
@@ -83,32 +82,18 @@ def _smaller(face: Face, scale: float) -> Face:
     return dataclasses.replace(face, points=points)
 
 
-def _subpixel(points: np.ndarray) -> np.ndarray:
-    """OpenCV draws at fractions of a pixel when coordinates carry fixed-point bits."""
-    limit = 2**30  # a box far outside the picture must not overflow OpenCV's 32-bit coordinates
-    return np.clip(np.round(points * 2**_SUBPIXEL_BITS), -limit, limit).astype(np.int32)
-
-
-def _rectangle(canvas: np.ndarray, box: Sequence[float], colour: tuple, thickness: int) -> None:
-    low, high = _subpixel(np.array(box).reshape(2, 2)).tolist()
-    cv2.rectangle(canvas, low, high, colour, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-
-
 def _outline(canvas: np.ndarray, crop: Crop, thickness: int) -> None:
     """The square, with a thick upper side that shows which way it is turned."""
-    corners = _subpixel(crop.corners().numpy())
-    cv2.polylines(canvas, [corners], True, _CROP, thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
-    ends = corners[:2].tolist()
-    cv2.line(canvas, *ends, _CROP, 3 * thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+    corners = crop.corners().tolist()
+    line(canvas, [*corners, corners[0]], _CROP, thickness)
+    line(canvas, corners[:2], _CROP, 3 * thickness)
 
 
 def _mesh(canvas: np.ndarray, face: Face) -> None:
     points = face.points[:, :2].cpu().numpy()
     side = float((face.box[2:] - face.box[:2]).max())
-    radius = int(max(0.5, side / 180) * 2**_SUBPIXEL_BITS)
-    for index, point in enumerate(_subpixel(points).tolist()):
-        colour = _SKIN if index < SKIN_POINTS else _IRIS
-        cv2.circle(canvas, point, radius, colour, cv2.FILLED, cv2.LINE_AA, _SUBPIXEL_BITS)
+    for index, point in enumerate(points.tolist()):
+        dot(canvas, point, max(0.5, side / 180), _SKIN if index < SKIN_POINTS else _IRIS)
 
 
 def _axes(canvas: np.ndarray, face: Face, state: FaceState, thickness: int) -> None:
@@ -118,8 +103,7 @@ def _axes(canvas: np.ndarray, face: Face, state: FaceState, thickness: int) -> N
     tips = origin + length * rotation[:2].T * [1, -1]  # the pose has y up, the picture y down
     nearness = rotation[2]
     for axis in np.argsort(nearness).tolist():
-        ends = _subpixel(np.stack([origin, tips[axis]])).tolist()
-        cv2.line(canvas, *ends, _AXES[axis], thickness, cv2.LINE_AA, _SUBPIXEL_BITS)
+        line(canvas, [origin.tolist(), tips[axis].tolist()], _AXES[axis], thickness)
 
 
 def _numbers(

@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..drawing import dot, line
 from ..structures import FPS
 from .axes import POSE_AXES
 from .plot import CURVE_COLOURS, EYE_COLOURS, TEXT_COLOUR, HeadMotionPlot
 
 _CURSOR = (255, 255, 255)
-_BITS = 4
-"""OpenCV draws at fractions of a pixel when coordinates carry fixed-point bits."""
-
-
-def _subpixel(x: float, y: float) -> tuple[int, int]:
-    return round(float(x) * 2**_BITS), round(float(y) * 2**_BITS)
 
 
 def _write_values(draw: ImageDraw.ImageDraw, plot: HeadMotionPlot, frame: int, font) -> None:
@@ -47,11 +41,9 @@ def plot_with_cursor(plot: HeadMotionPlot, on_frame: Callable[[int], None] | Non
     for frame in range(frames):
         x = plot.left + (frame + 0.5) / frames * (plot.right - plot.left)
         canvas = base.copy()
-        ends = [_subpixel(x, y) for y in (plot.rows[0].top, plot.rows[-1].bottom)]
-        cv2.line(canvas, *ends, _CURSOR, 1, cv2.LINE_AA, _BITS)
+        line(canvas, [(x, plot.rows[0].top), (x, plot.rows[-1].bottom)], _CURSOR, 1)
         for row, colour, values in curves:
-            centre, radius = _subpixel(x, row.y(values[frame])), round(plot.text * 0.32 * 2**_BITS)
-            cv2.circle(canvas, centre, radius, colour, cv2.FILLED, cv2.LINE_AA, _BITS)
+            dot(canvas, (x, float(row.y(values[frame]))), plot.text * 0.32, colour)
         image = Image.fromarray(canvas)
         _write_values(ImageDraw.Draw(image), plot, frame, font)
         film[frame] = torch.from_numpy(np.array(image)).float() / 255

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageDraw
 from torch import Tensor
 
 from ..face.crop import Crop
@@ -101,10 +101,18 @@ def _depth_of_square() -> Tensor:
 
 def _depth_of_hull(points: Tensor) -> Tensor:
     """Distance to the border of the points' hull, a little grown, in sides; negative outside."""
-    hull = cv2.convexHull(points.float().numpy())[:, 0]
+    # Imported where it is needed: starting ComfyUI need not wait for it.
+    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import ConvexHull
+
+    corners = points.double().numpy()
+    hull = corners[ConvexHull(corners).vertices]
     centre = (hull.max(0) + hull.min(0)) / 2
     pixels = ((centre + _GROW * (hull - centre)) / 2 + 0.5) * _MASK_SIZE
-    inside = np.zeros((_MASK_SIZE, _MASK_SIZE), np.uint8)
-    cv2.fillConvexPoly(inside, np.round(np.clip(pixels, -1e4, 1e4)).astype(np.int32), 1)
-    depth = cv2.distanceTransform(inside, cv2.DIST_L2, 5) - cv2.distanceTransform(1 - inside, cv2.DIST_L2, 5)
-    return torch.from_numpy(depth) / _MASK_SIZE
+    drawn = Image.new("1", (_MASK_SIZE, _MASK_SIZE))
+    ImageDraw.Draw(drawn).polygon(
+        [tuple(corner) for corner in np.clip(pixels, -1e4, 1e4).round().tolist()], fill=1
+    )
+    inside = np.asarray(drawn)
+    depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
+    return torch.from_numpy(depth).float() / _MASK_SIZE

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -10,9 +12,11 @@ import time
 import wave
 from pathlib import Path
 
+import aiohttp
 import pytest
 import queue_workflow as client
 import torch
+from comfy_client import ComfyClient
 from PIL import Image
 
 SCRIPT = Path(client.__file__)
@@ -76,6 +80,33 @@ def test_audio_is_uploaded_too(command, tmp_path):
     done = run(command(workflow, "--audio", tmp_path / "tone.wav"))
     assert done.returncode == 0, done.stderr
     assert Path(done.stdout.splitlines()[-1]).suffix == ".flac"
+
+
+def test_an_old_console_shows_what_it_can(command, tmp_path):
+    """Windows' cp1252 has no Chinese title and no bar; the job runs on and its picture keeps its name."""
+    picture = tmp_path / "我的 画像 é.png"
+    Image.new("RGB", (6, 4), "red").save(picture)
+    workflow = {**ENLARGE, "8": {**ENLARGE["8"], "_meta": {"title": "放大 ▒"}}}
+    done = subprocess.run(
+        command(workflow, "--image", picture),
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "cp1252"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"[2/3] ?? ? (node 8)" in done.stdout
+
+
+def test_an_upload_keeps_its_name(comfy_server, tmp_path):
+    picture = tmp_path / "我的 画像 é.png"
+    Image.new("RGB", (6, 4), "red").save(picture)
+
+    async def upload() -> str:
+        async with aiohttp.ClientSession() as session:
+            return await ComfyClient(session, comfy_server.url).upload(picture)
+
+    assert asyncio.run(upload()) == picture.name
+    assert (comfy_server.base / "input" / picture.name).is_file()
 
 
 def test_refusal_names_node_and_input(command):

@@ -118,8 +118,17 @@ def test_a_sound_that_is_none(comfy, head, given, value, message):
         {"waveform": (sound(0.4) * 32767).short()[None], "sample_rate": 16000.0},
         {"waveform": torch.cat([sound(0.4), sound(0.4)]), "sample_rate": 16000},
         {"waveform": torch.cat([sound(0.4), -sound(0.4)])[None], "sample_rate": 16000},
+        {"waveform": torch.eye(6)[2][:, None] * sound(0.4)[None], "sample_rate": 16000},
     ],
-    ids=["[T]", "[1, T]", "numpy, rate as text", "16 bits", "[2, T] is stereo", "opposite phase"],
+    ids=[
+        "[T]",
+        "[1, T]",
+        "numpy, rate as text",
+        "16 bits",
+        "[2, T] is stereo",
+        "opposite phase",
+        "5.1, centre alone",
+    ],
 )
 def test_a_sound_in_another_form(comfy, head, given, value):
     usual = comfy.run(show(head, "speech")).output("speech").features.features

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ COMFYUI = {
     "app", "comfy", "comfy_api", "comfy_api_nodes", "comfy_config", "comfy_execution", "comfy_extras",
     "execution", "folder_paths", "latent_preview", "nodes", "server", "utils",
 }  # fmt: skip
-IMPORT_NAMES = {"opencv-python-headless": "cv2", "pillow": "PIL", "pyyaml": "yaml"}
+IMPORT_NAMES = {"pillow": "PIL", "pyyaml": "yaml"}
 
 MODEL_FILES = sorted((ROOT / "dawn_model").rglob("*.py"))
 NODE_FILES = sorted((ROOT / "nodes").rglob("*.py"))
@@ -62,7 +63,7 @@ def dotted(node: ast.AST) -> str:
 
 def test_the_rules_see_the_plugin():
     assert len(MODEL_FILES) > 20 and len(NODE_FILES) > 8
-    assert {"torch", "cv2", "yaml", "librosa"} <= set.union(
+    assert {"torch", "scipy", "yaml", "soxr"} <= set.union(
         *(absolute_imports(tree_of(f)) for f in MODEL_FILES)
     )
 
@@ -91,7 +92,7 @@ FLOORS = [
     {"denoiser", "head_motion", "paste_back"},
     {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
-    {"config", "structures", "cpu_precision"},
+    {"config", "structures", "cpu_precision", "drawing"},
 ]
 """Packages and single modules of dawn_model, the highest floor first. docs/architecture.md draws them."""
 
@@ -255,3 +256,15 @@ def test_requirements_pin_nothing_and_leave_torch_to_the_host():
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     assert [line for line in lines if not line.startswith("#") and re.search(r"==|<|~=", line)] == []
     assert not {"torch", "torchvision", "torchaudio"} & requirements()
+
+
+def test_a_broken_package_of_another_pack_takes_no_node_with_it():
+    """OpenCV without its system libraries and a numba that does not fit numpy are common; we need neither."""
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in MODEL_FILES]
+    code = "import sys, importlib\n"
+    code += "sys.modules.update(dict.fromkeys(['cv2', 'numba', 'librosa', 'soxr', 'transformers']))\n"
+    code += (
+        f"[importlib.import_module(name) for name in {[m for m in modules if not m.endswith('__init__')]}]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -32,11 +32,28 @@ def test_pauses_become_digital_silence_and_speech_stays():
 
 
 def test_the_threshold_decides_what_a_pause_is():
-    assert torch.equal(SilenceGate(threshold=50)(PAUSE), PAUSE)
+    soft = torch.cat([PAUSE, seconds((1, 0.00015))])  # quieter still, so that the soft part is no noise
+    assert torch.equal(at(SilenceGate(threshold=50)(soft), 0, 3), PAUSE)
+    assert at(SilenceGate(threshold=30)(soft), 1.27, 1.94).count_nonzero() == 0
     quiet = PAUSE * 1e-2
     assert torch.equal(SilenceGate(30).open_at(quiet), SilenceGate(30).open_at(PAUSE)), (
         "relative to the loud parts"
     )
+
+
+@pytest.mark.parametrize("decibels", [10, 15, 25])
+def test_a_pause_is_one_in_a_noisy_recording_too(decibels):
+    noise = 0.1 * 10 ** (-decibels / 20)
+    noisy = seconds((1, 0.1), (1.5, noise), (1, 0.1))
+    gain = SilenceGate(threshold=30, attack=0.05, hold=0.2).open_at(noisy)
+    assert at(gain, 1.3, 2.4).max() == 0
+    assert at(gain, 0, 1.19).min() == 1 and at(gain, 2.5, 3.5).min() == 1
+
+
+def test_who_speaks_without_a_pause_is_heard_whole():
+    """The quietest tenth is speech then."""
+    syllables = torch.cat([seconds((0.12, 0.1), (0.06, 0.04))] * 20)
+    assert torch.equal(SilenceGate(30)(syllables), syllables)
 
 
 def test_attack_and_hold_are_times():

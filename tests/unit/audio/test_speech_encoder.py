@@ -17,10 +17,10 @@ def noise(seconds, seed=0):
     return 0.1 * torch.randn(int(16000 * seconds), generator=torch.Generator().manual_seed(seed))
 
 
-def test_filters_are_those_of_librosa():
-    import librosa
+def test_filters_are_the_usual_ones():
+    from transformers.audio_utils import mel_filter_bank
 
-    theirs = librosa.filters.mel(sr=16000, n_fft=WINDOW, n_mels=80)
+    theirs = mel_filter_bank(WINDOW // 2 + 1, 80, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney").T
     assert np.abs(mel_filters(80).T.numpy() - theirs).max() < 1e-6
 
 

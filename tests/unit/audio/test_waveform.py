@@ -194,10 +194,19 @@ def test_inputs_are_left_alone():
     assert waveform.equal(copy)
 
 
+def test_a_package_that_does_not_load_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "soxr", None)
+    assert to_speech(torch.randn(1, 800), 16000).shape == (800,), "needs no resampling"
+    with pytest.raises(
+        ValueError, match=r"^audio: a sound at 44100 Hz .*soxr.*pip install --force-reinstall soxr"
+    ):
+        to_speech(torch.randn(1, 4410), 44100)
+
+
 def test_heavy_packages_are_imported_only_when_needed():
-    """Starting ComfyUI must wait for neither librosa nor transformers."""
+    """Starting ComfyUI must wait for neither soxr nor transformers."""
     code = (
         "import sys, dawn_model.audio.waveform, dawn_model.audio.hubert; "
-        "assert not {'librosa', 'transformers'} & set(sys.modules)"
+        "assert not {'soxr', 'transformers'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=GOLDEN.parents[1])

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from dawn_model.face.crop import crop_face, resize
 from dawn_model.face.detector import anchors
@@ -24,8 +24,7 @@ def landmarker():
 
 @pytest.fixture(scope="module")
 def astronaut():
-    picture = cv2.imread(str(PORTRAIT))[..., ::-1]
-    return torch.from_numpy(picture.astype(np.float32) / 255)
+    return torch.from_numpy(np.asarray(Image.open(PORTRAIT).convert("RGB"), np.float32) / 255)
 
 
 @pytest.fixture(scope="module")
@@ -47,10 +46,12 @@ def measure(landmarker, picture):
 
 def turned(picture, degrees):
     """Counter-clockwise about the middle of the face."""
-    matrix = cv2.getRotationMatrix2D((225, 128), degrees, 1.0)
-    return torch.from_numpy(
-        cv2.warpAffine(picture.numpy(), matrix, (512, 512), borderMode=cv2.BORDER_REFLECT)
-    )
+    border = 512
+    padded = np.pad(picture.numpy(), ((border, border), (border, border), (0, 0)), "symmetric")
+    image = Image.fromarray((padded * 255).round().astype(np.uint8))
+    centre = 225 + border, 128 + border
+    image = image.rotate(degrees, Image.Resampling.BILINEAR, center=centre)
+    return torch.from_numpy(np.asarray(image, np.float32) / 255)[border:-border, border:-border]
 
 
 def two_faces(astronaut):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import cv2
+import av
 import numpy as np
 import pytest
 import torch
@@ -27,9 +27,11 @@ def landmarker():
 
 @pytest.fixture(scope="module")
 def frames() -> list[torch.Tensor]:
-    capture, pictures = cv2.VideoCapture(str(VIDEOS / "head_turns.mp4")), []
-    while (read := capture.read())[0]:
-        pictures.append(torch.from_numpy(np.ascontiguousarray(read[1][..., ::-1])).float() / 255)
+    with av.open(str(VIDEOS / "head_turns.mp4")) as video:
+        pictures = [
+            torch.from_numpy(frame.to_ndarray(format="rgb24")).float() / 255
+            for frame in video.decode(video=0)
+        ]
     assert len(pictures) == 300
     return pictures
 
