@@ -6,8 +6,8 @@ import logging
 
 import pytest
 import torch
-from comfy_harness import NodeFailed
-from talking_head import change
+from comfy_harness import Interrupted, NodeFailed
+from talking_head import change, show
 
 ROUNDING = 2e-4
 """Of a whole sampling, as for the golden trajectories: an untrained network magnifies it step by step."""
@@ -76,6 +76,41 @@ def test_sampling_goes_on_at_the_same_step_when_memory_runs_out(
     full = budgets[0]
     assert budgets == (full, full, full // 2, *[full // 4] * 3)
     assert "DAWN Sample Motion: out of memory, continuing with 1 frames at a time" in caplog.text
+
+
+def test_numbers_that_overflow_are_an_error_and_no_black_video(comfy, head, denoiser, monkeypatch):
+    comfy.forget()
+    forward = denoiser.forward
+    monkeypatch.setattr(denoiser, "forward", lambda self, *given: forward(self, *given) * float("nan"))
+    with pytest.raises(
+        NodeFailed, match=r"model: the sampled motion holds values that are not numbers\. Choose fp32"
+    ):
+        comfy.run(head)
+
+
+def test_the_user_may_cancel_between_two_slices(comfy, head, denoiser, monkeypatch):
+    """A step of a long clip takes minutes on a CPU."""
+    import comfy.model_management as mm
+
+    comfy.forget()
+    asked, finished, forward = [], [], denoiser.forward
+
+    def counted(self, *given):
+        result = forward(self, *given)
+        finished.append(1)
+        return result
+
+    def stop_at_the_third() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise mm.InterruptProcessingException
+
+    monkeypatch.setattr(denoiser, "forward", counted)
+    comfy.run(show(head, "pose"))
+    monkeypatch.setattr(mm, "throw_exception_if_processing_interrupted", stop_at_the_third)
+    with pytest.raises(Interrupted):
+        comfy.run(show(change(head, "motion", frames_per_slice=1), "motion"))
+    assert not finished and len(asked) == 3, "in the middle of the first step"
 
 
 def test_memory_that_runs_out_for_good_is_an_error_and_the_next_job_runs(comfy, head, denoiser, monkeypatch):
