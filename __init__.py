@@ -1,5 +1,8 @@
 """DAWN for ComfyUI: a portrait and speech in, a talking head out."""
 
+WEB_DIRECTORY = "./web"
+"""Its docs/ holds a help page for each node."""
+
 
 async def comfy_entrypoint():
     # Imported here so that tools can look at this package without a ComfyUI.
@@ -8,4 +11,4 @@ async def comfy_entrypoint():
     return DawnExtension()
 
 
-__all__ = ["comfy_entrypoint"]
+__all__ = ["WEB_DIRECTORY", "comfy_entrypoint"]

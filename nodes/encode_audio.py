@@ -11,6 +11,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..dawn_model.audio import silence
+from ..dawn_model.audio.advice import speech_advice
 from ..dawn_model.audio.silence import SilenceGate
 from ..dawn_model.audio.sound import for_video, to_sound
 from ..dawn_model.audio.waveform import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
@@ -132,7 +133,7 @@ class DawnEncodeAudio(DawnNode):
         gate = SilenceGate(silence_threshold, silence_attack, silence_hold)
         try:
             frames = frame_count(waveform.shape[-1] + round(tail * rate), rate)
-            speech = to_speech(waveform, rate)
+            speech = heard = to_speech(waveform, rate)
             if level:
                 speech = silence.level(speech)
             if gate.threshold > 0:
@@ -144,6 +145,7 @@ class DawnEncodeAudio(DawnNode):
 
         mm.throw_exception_if_processing_interrupted()
         features = AudioFeatures(_encode(model, audio_encoder, speech, frames).to(host.result_device()))
+        host.advise(speech_advice(heard, features.features if model.has_audio_encoder else None), "audio")
         waveform, rate = for_video(waveform, rate)
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
         return io.NodeOutput(Speech(features, aligned), aligned, frames)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import comfy.model_management as mm
 from comfy_api.latest import io, ui
 
 from ..dawn_model.face.landmarker import FaceLandmarker
@@ -88,7 +87,7 @@ class DawnPoseBlinkFromVideo(DawnNode):
     ) -> io.NodeOutput:
         wanted = len(speech.features)
         progress = host.Progress(wanted, "reading the video")
-        landmarker = FaceLandmarker.load().to(mm.get_torch_device())
+        landmarker = FaceLandmarker.load()
         try:
             filmed = film_head_motion(
                 landmarker,

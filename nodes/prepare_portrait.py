@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import comfy.model_management as mm
-from comfy_api.latest import io
+import torch
+from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..dawn_model.face.advice import portrait_advice
 from ..dawn_model.face.crop import MARGIN, SHIFT, crop_face
 from ..dawn_model.face.given_faces import (
     boxes_for,
@@ -156,7 +157,7 @@ class DawnPreparePortrait(DawnNode):
         search = _Search(
             len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width)
         )
-        portraits, crops, overlays = [], [], []
+        portraits, crops, overlays, advice = [], [], [], []
         progress = host.Progress(len(pictures), "finding the face")
         for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):
             try:
@@ -174,10 +175,12 @@ class DawnPreparePortrait(DawnNode):
             others = [other for other in faces if other is not face]
             overlay = draw_face_overlay(picture, face, face_state(points, height, width), crop, others)
             portraits.append(Portrait(picture, points, crop))
+            advice += [sentence for sentence in portrait_advice(portraits[-1]) if sentence not in advice]
             crops.append(crop.cut(picture).to(host.result_device())[None])
             overlays.append(overlay.to(host.result_device())[None])
             progress.update(index + 1)
-        return io.NodeOutput(portraits, crops, overlays)
+        host.advise(advice, "image")
+        return io.NodeOutput(portraits, crops, overlays, ui=ui.PreviewImage(torch.cat(overlays)))
 
 
 class _Search:
@@ -196,7 +199,7 @@ class _Search:
         self._box = box
         self._boxes = None if bounding_box is None else boxes_for(bounding_box, pictures)
         self._landmarks = None if landmarks is None else faces_from_landmarks(landmarks, pictures, *size)
-        self._landmarker = FaceLandmarker.load().to(mm.get_torch_device())
+        self._landmarker = FaceLandmarker.load()
 
     def faces(self, index: int, picture: Tensor) -> list[Face]:
         if self._box is not None:

@@ -44,6 +44,11 @@ def loudness(speech: Tensor) -> tuple[Tensor, float]:
     return rms, loud
 
 
+def noise_floor(rms: Tensor, loud: float) -> float:
+    """RMS of the quietest tenth of what `loudness` found; 0 for silence."""
+    return float(rms[rms > _UNHEARD * loud].quantile(_FLOOR)) if loud else 0.0
+
+
 def level(speech: Tensor) -> Tensor:
     """Speech [T] at 16 kHz, as loud as audio books are; silence stays silence."""
     _, loud = loudness(speech)
@@ -74,8 +79,8 @@ class SilenceGate:
     def open_at(self, speech: Tensor) -> Tensor:
         """The gain at each sample of the speech [T], 0 in pauses and 1 in speech."""
         rms, loud = loudness(speech)
-        floor = float(rms[rms > _UNHEARD * loud].quantile(_FLOOR)) if loud else 0.0
-        pause = max(loud * 10 ** (-self.threshold / 20), min(_ABOVE_FLOOR * floor, _LOUDEST_PAUSE * loud))
+        noise = min(_ABOVE_FLOOR * noise_floor(rms, loud), _LOUDEST_PAUSE * loud)
+        pause = max(loud * 10 ** (-self.threshold / 20), noise)
         speaks = (rms > pause) & (rms > 0)
         speaks = speaks.repeat_interleave(_HOP)[: speech.shape[0]]
         samples = torch.arange(speech.shape[0], device=speech.device)

@@ -265,6 +265,14 @@ def show_text(text: str) -> None:
     server.send_progress_text(text, shown)
 
 
+def advise(sentences: list[str], name: str) -> None:
+    """Show what may disappoint on the node, and say it in the log; `name` is the input that it is about."""
+    for sentence in sentences:
+        log.warning("DAWN: %s: %s", name, sentence)
+    if sentences:
+        show_text("\n".join(sentences))
+
+
 def _to_pil(picture: Tensor):
     from PIL import Image
 

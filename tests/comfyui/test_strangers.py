@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import av
 import numpy as np
 import pytest
@@ -202,3 +204,35 @@ def test_lists_into_talking_head(comfy, head, given, name, values):
     }
     with pytest.raises(NodeFailed, match=rf"{name}: 2 arrived, and DAWN Talking Head makes one video"):
         comfy.run(prompt)
+
+
+def test_a_film_that_begins_without_a_face(comfy, head, given, astronaut):
+    """Reported of other packs: no face in the first frame (kijai/ComfyUI-LivePortraitKJ#131), dark frames between two
+    scenes (numz/sd-wav2lip-uhq#19) end the job."""
+    dark = torch.zeros_like(astronaut)
+    film = torch.cat([dark] * 3 + [astronaut] * 4 + [dark] * 2 + [astronaut] * 3)
+    prompt = {
+        **head,
+        "film": given.image(film),
+        "filmed": {
+            "class_type": "DawnPoseBlinkFromVideo",
+            "inputs": {
+                "video": ["film", 0], "portrait": ["portrait", 0], "speech": ["speech", 0], "reference": "average",
+                "length": "hold", "images_fps": 25.0, "threshold": 0.5,
+            },
+        },
+    }  # fmt: skip
+    run = comfy.run(show(prompt, "filmed"))
+    motion = run.output("filmed")
+    assert len(motion) == 10 and motion.pose.isfinite().all()
+    assert (motion.pose - motion.pose[0]).abs()[:, :3].max() < 1.0, "the head of one picture does not move"
+    assert run.output("filmed", 1) == 5
+
+
+def test_nothing_of_the_host_is_changed(comfy):
+    """A pack moved everybody's temp folder (ShmuelRonen/ComfyUI-LatentSyncWrapper#167)."""
+    import folder_paths
+
+    for folder in (folder_paths.get_temp_directory(), folder_paths.get_input_directory()):
+        assert str(comfy.base) in folder
+    assert str(comfy.plugin.__path__[0]) not in sys.path
