@@ -5,6 +5,9 @@ the user had wired it: another seed does not encode the speech again, another si
 stages' functions here would do all of it again on every change. Expansion works alike in every ComfyUI that has
 our schema; errors of a stage show on this node. The stages get the wires that come in here and not their values,
 because ComfyUI can tell of a wire, and not of a tensor, whether it has a result for it already.
+
+The default cache of newer versions (RAM pressure) drops, at the end of a run, what that run did not ask for. A run in
+which nothing changed asks for this node alone, not for its stages, and the next change then computes all of them.
 """
 
 from __future__ import annotations

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import node_texts
 import pytest
 from comfy_harness import PromptRejected
 
@@ -134,3 +136,51 @@ def test_widgets_that_beginners_need_not_see_are_folded_away(nodes):
 
 def test_a_prompt_may_leave_out_the_widgets_of_the_talking_head(nodes):
     assert set(nodes["DawnTalkingHead"]["input"]["required"]) == {"model", "image", "audio"}
+
+
+def test_what_may_disappoint_is_said_on_the_nodes(comfy_server):
+    """The example smiles; the portrait's node shows what was found in it."""
+    prompt = {
+        **{name: SIMPLE[name] for name in ("example", "model")},
+        "portrait": {
+            "class_type": "DawnPreparePortrait",
+            "inputs": {
+                "image": ["example", 0], "face_order": "size", "face_index": 0, "margin": 0.55, "threshold": 0.5,
+            },
+        },
+        "silence": {"class_type": "EmptyAudio", "inputs": {"duration": 1.0, "sample_rate": 16000, "channels": 1}},
+        "speech": {
+            "class_type": "DawnEncodeAudio",
+            "inputs": {"model": ["model", 0], "audio": ["silence", 0], "start": 0.0, "duration": 0.0},
+        },
+        "a": {"class_type": "PreviewAny", "inputs": {"source": ["portrait", 0]}},
+        "b": {"class_type": "PreviewAny", "inputs": {"source": ["speech", 0]}},
+    }  # fmt: skip
+    shown = asyncio.run(texts_on_nodes(comfy_server.url, prompt))
+    assert any(node == "portrait" and "The mouth is open" in text for node, text in shown)
+    assert any(node == "speech" and "The sound is silent" in text for node, text in shown)
+    (entry, *_) = comfy_server.get("/history?max_items=1").values()
+    (picture,) = entry["outputs"]["portrait"]["images"]
+    assert picture["type"] == "temp"
+
+
+# --- help ---
+
+
+def test_every_node_has_a_help_page_of_today(comfy_server, nodes):
+    """As the help panel asks for it."""
+    for name, info in nodes.items():
+        with urllib.request.urlopen(f"{comfy_server.url}/extensions/{ROOT.name}/docs/{name}.md") as answer:
+            page = answer.read().decode()
+        texts = node_texts.texts_of(info)
+        assert page.startswith(f"# {texts['display_name']}\n")
+        assert node_texts.help_page(page, texts) == page, "run python scripts/node_texts.py --update"
+        for heading in ("## Inputs", "## Outputs", "## Wiring", "## When something goes wrong"):
+            assert page.count(heading) == 1, f"{name}: {heading}"
+
+
+def test_every_socket_has_a_tooltip(nodes):
+    for name, info in nodes.items():
+        texts = node_texts.texts_of(info)
+        for socket in (*texts["inputs"].values(), *texts["outputs"].values()):
+            assert socket["tooltip"], f"{name}: {socket['name']}"
