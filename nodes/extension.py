@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
+from .auditions import DawnAuditions
 from .blend_pose_blink import DawnBlendPoseBlink
 from .edit_pose_blink import DawnEditPoseBlink
 from .encode_audio import DawnEncodeAudio
@@ -49,5 +50,6 @@ class DawnExtension(ComfyExtension):
             DawnLoadMotion,
             DawnPasteBack,
             DawnTalkingHead,
+            DawnAuditions,
             DawnExample,
         ]

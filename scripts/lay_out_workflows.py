@@ -17,7 +17,7 @@ WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 GROUPS = {
     "Who speaks, and what": r"DawnExample|Load(Image|Audio|Video)$|DawnLoad(Model|AudioEncoder)",
     "The face and the speech": r"DawnPreparePortrait|DawnEncodeAudio|MaskPreview|PreviewImage",
-    "How head and eyes move": r"Dawn.*PoseBlink",
+    "How head and eyes move": r"Dawn.*PoseBlink|DawnAuditions",
     "Motion and frames": r"DawnSampleMotion|DawnRenderFrames|Dawn(Save|Load)Motion|DawnTalkingHead",
     "The video": r"DawnPasteBack|Upscale|ImageUpscale|CreateVideo|SaveVideo|AudioMerge|Preview|Note",
 }
@@ -28,6 +28,8 @@ NOTES = {
     "voice, and try head_motion and another seed.",
     "dawn_talking_head": "The stages of DAWN Talking Head one by one. Change first: the seed of Generate Pose & Blink "
     "(another head motion) and silence_threshold of Encode Audio (where the mouth rests).",
+    "dawn_auditions": "Nine performances of the same words side by side. Look which one you like, and give its seed to "
+    "DAWN Talking Head. Change first: first_seed for nine others, seconds for longer ones.",
     "dawn_edited_pose": "Change first: preset and keyframes of DAWN Edit Pose & Blink, and compare the plots before "
     "and after.",
     "dawn_pose_from_video": "Head and eyes follow the video, the lips follow the speech. Put Load Video in place of "

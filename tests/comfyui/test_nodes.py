@@ -50,6 +50,7 @@ NODES = [
     "DawnLoadMotion",
     "DawnPasteBack",
     "DawnTalkingHead",
+    "DawnAuditions",
     "DawnExample",
 ]
 

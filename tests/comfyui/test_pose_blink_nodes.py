@@ -514,3 +514,26 @@ def test_a_changed_sound_needs_another_pose(comfy, staged, given):
     prompt["speech2"] = change(staged, "speech", audio=["longer", 0])["speech"]
     with pytest.raises(NodeFailed, match=r"pose: it has 10 frames, and the speech has 15"):
         comfy.run(change(prompt, "motion", speech=["speech2", 0]))
+
+
+def test_auditions_show_what_each_seed_gives(comfy, head):
+    """Each cell is the beginning of the video that the seed makes."""
+    prompt = change(head, "model", model="dawn-nano (built in)")
+    del prompt["speech"]["inputs"]["audio_encoder"]
+    prompt["auditions"] = {
+        "class_type": "DawnAuditions",
+        "inputs": {
+            "model": ["model", 0], "portrait": ["portrait", 0], "speech": ["speech", 0], "first_seed": 7, "columns": 2,
+            "start": 0.08, "seconds": 0.2, "size": 256,
+        },
+    }  # fmt: skip
+    run = comfy.run(show(prompt, "auditions"))
+    sheet, audio, fps = (run.output("auditions", slot) for slot in range(3))
+    assert sheet.shape == (5, 512, 512, 3) and fps == 25
+    assert audio["waveform"].shape[-1] == 5 * 640
+    seeded = change(change(prompt, "pose", seed=8), "motion", seed=8, steps=0, eta=1.0, window=0)
+    whole = comfy.run(show(seeded, "frames")).output("frames")[2:7]
+    apart = (sheet[:, :256, 256:] - whole).abs()
+    assert apart[:, 40:].mean() < 0.01, "below the label it is the same performance"
+    assert apart[:, :40].max() > 0.3, "the seed is written into it"
+    assert (sheet[:, :256, :256] - sheet[:, :256, 256:]).abs()[:, 40:].mean() > 1e-3, "seeds differ"

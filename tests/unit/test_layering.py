@@ -88,7 +88,7 @@ FLOORS = [
     {"nodes"},
     {"convert"},
     {"checkpoints"},
-    {"pipeline", "memory", "model", "motion_file", "frame_range"},
+    {"pipeline", "memory", "model", "motion_file", "frame_range", "contact_sheet"},
     {"denoiser", "head_motion", "paste_back"},
     {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
