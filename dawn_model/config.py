@@ -107,7 +107,7 @@ class CompactConfig:
     class_scale: float = 1.0
     pose_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
     blink_scale: float = 5.0
-    blink_gain: float = 1.4
+    blink_gain: float = 1.7
 
     @property
     def condition_dim(self) -> int:

@@ -42,8 +42,7 @@ class FrameRange:
 
     def latents(self, latents: MotionLatents) -> MotionLatents:
         """Views, no copies."""
-        chosen = slice(self.first, self.last + 1)
-        return MotionLatents(latents.flow[chosen], latents.occlusion[chosen])
+        return latents.part(slice(self.first, self.last + 1))
 
     def waveform(self, waveform: Tensor, rate: int) -> Tensor:
         """The sound [..., T] of the whole clip → that of these frames. Neighbouring ranges share no sample."""

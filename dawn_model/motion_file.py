@@ -48,6 +48,8 @@ def write_motion(
         "occlusion": motion.latents.occlusion.to("cpu", dtype),
         "waveform": motion.waveform.to("cpu", torch.float32),
     }
+    if motion.latents.shut is not None:
+        tensors["shut"] = motion.latents.shut.to("cpu", dtype)
     metadata = {
         **(extra or {}),
         "format": FORMAT,
@@ -77,6 +79,7 @@ def read_motion(path: Path) -> MotionFile:
                     "DAWN Save Motion writes them"
                 )
             flow, occlusion, waveform = (file.get_tensor(name) for name in ("flow", "occlusion", "waveform"))
+            shut = file.get_tensor("shut") if "shut" in file.keys() else None  # noqa: SIM118
         rate, size = (_whole(metadata, name) for name in ("sample_rate", "latent_size"))
         model_name, fps = metadata["model"], metadata["fps"]
     except (SafetensorError, KeyError) as error:
@@ -90,17 +93,19 @@ def read_motion(path: Path) -> MotionFile:
         f"it is for {fps} frames a second, this version makes {FPS}": fps != str(FPS),
         f"flow is {list(flow.shape)}": frames == 0 or flow.shape != (frames, size, size, 2),
         f"occlusion is {list(occlusion.shape)}": occlusion.shape != (frames, 1, size, size),
+        "it says of other frames how far lips meet": shut is not None and shut.shape != (frames,),
         f"its sound is {list(waveform.shape)} at {rate} Hz": waveform.ndim != 2
         or rate <= 0
         or abs(waveform.shape[-1] - samples_until(frames, rate)) > 1,
         "it holds values that are not numbers": not all(
-            tensor.isfinite().all() for tensor in (flow, occlusion, waveform)
+            tensor.isfinite().all()
+            for tensor in (flow, occlusion, waveform, *([] if shut is None else [shut]))
         ),
     }
     found = [problem for problem, present in problems.items() if present]
     if found:
         raise ValueError(f"{path.name} can not be used: {found[0]} ({frames} frames of {size}×{size})")
-    latents = MotionLatents(flow.float(), occlusion.float())
+    latents = MotionLatents(flow, occlusion, shut).to(torch.float32)
     return MotionFile(latents, waveform.float(), rate, model_name, size)
 
 

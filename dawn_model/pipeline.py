@@ -11,6 +11,7 @@ from torch import Tensor
 from .config import CompactConfig, DenoiserConfig
 from .denoiser.box_encoder import BoxEncoder, box_mask
 from .denoiser.compact import CompactDenoiser, motion_from_departure, predicted_noise
+from .denoiser.conditioning import lips_shut
 from .denoiser.face_code import face_code
 from .denoiser.unet3d import UNet3D
 from .diffusion.sampler import Callback, Noise, ddim_sample, dpmpp_2m_sample, guided, motion_channels
@@ -115,7 +116,7 @@ def sample_motion(
     else:
         x0 = dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, threshold=not compact)
     flow, occlusion = motion_of(x0, denoiser.config)
-    return MotionLatents(flow=flow, occlusion=occlusion)
+    return MotionLatents(flow, occlusion, lips_shut(condition[0], source) if compact else None)
 
 
 def motion_of(x0: Tensor, config: DenoiserConfig | CompactConfig) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 FPS = 25
@@ -61,10 +62,23 @@ class MotionLatents:
 
     flow       [F, h, w, 2]: absolute sampling grid, x then y, in -1..1
     occlusion  [F, 1, h, w]: visibility of the source in 0..1
+    shut       [F]: how far the lips are to meet, 0..1; the embedded model alone says it
     """
 
     flow: Tensor
     occlusion: Tensor
+    shut: Tensor | None = None
 
     def __len__(self) -> int:
         return self.flow.shape[0]
+
+    def part(self, frames: slice) -> MotionLatents:
+        """Some of the frames, without copies."""
+        return MotionLatents(
+            self.flow[frames], self.occlusion[frames], None if self.shut is None else self.shut[frames]
+        )
+
+    def to(self, target: torch.device | torch.dtype) -> MotionLatents:
+        """On another device or of another type."""
+        shut = None if self.shut is None else self.shut.to(target)
+        return MotionLatents(self.flow.to(target), self.occlusion.to(target), shut)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..dawn_model.motion_file import read_motion
-from ..dawn_model.structures import MotionLatents
 from .load_model import LoadedModel
 from .support import host, model_folders, motion_folders
 from .support.node import MOTION, DawnNode, schema
@@ -62,8 +61,7 @@ class DawnLoadMotion(DawnNode):
     def execute(cls, motion: str, model: LoadedModel | None = None) -> io.NodeOutput:
         record = read_motion(motion_folders.motion_path(motion))
         audio = {"waveform": record.waveform[None], "sample_rate": record.rate}
-        device = host.result_device()
-        latents = MotionLatents(record.latents.flow.to(device), record.latents.occlusion.to(device))
+        latents = record.latents.to(host.result_device())
         loaded = Motion(latents, audio, record.model_name, record.latent_size)
         if model is not None:
             loaded.require_model(model.config)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..dawn_model.face.mouth import lips_together
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.flow_autoencoder.render import render_frames
 from ..dawn_model.frame_range import LAST, FrameRange
@@ -73,13 +74,14 @@ class DawnRenderFrames(DawnNode):
         motion.require_model(config)
         chosen = FrameRange(len(motion.latents), first_frame, last_frame)
         latents, frames = chosen.latents(motion.latents), len(chosen)
-        picture, _ = portrait.at(config.image_size)
+        picture, face = portrait.at(config.image_size)
+        lips = lips_together(face.points, config.image_size) if latents.shut is not None else None
         patcher = model.patchers["autoencoder"]
         need = rendering_need(
             config.autoencoder, frames, config.image_size, model.dtype.itemsize, patcher.load_device
         )
         device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
-        source = patcher.model.encode(picture.to(device), model.dtype)
+        source = patcher.model.encode(picture.to(device), model.dtype, lips)
         images = host.empty_images(frames, config.image_size, config.image_size, "motion")
         progress, done = host.Progress(frames, "rendering"), 0
 

@@ -11,7 +11,7 @@ from ..dawn_model.diffusion.sampler import latent_noise
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.memory import sampling_need
 from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoiser_source, sample_motion
-from ..dawn_model.structures import NOT_FINITE, HeadMotion, MotionLatents
+from ..dawn_model.structures import NOT_FINITE, HeadMotion
 from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
@@ -171,8 +171,7 @@ class DawnSampleMotion(DawnNode):
             on_step,
             run=lambda call: retry_with_smaller_slices(lambda plan: call(host.cancellable(plan.slices))),
         )
-        target = host.result_device()
-        latents = MotionLatents(latents.flow.to(target), latents.occlusion.to(target))
+        latents = latents.to(host.result_device())
         if not (latents.flow.isfinite().all() and latents.occlusion.isfinite().all()):
             raise ValueError(NOT_FINITE.format("sampled motion"))
         return io.NodeOutput(Motion(latents, speech.audio, config.name, size))

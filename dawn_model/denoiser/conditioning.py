@@ -10,6 +10,7 @@ from ..audio.articulation import PAUSES, PHONES, mouth_of
 from ..config import CompactConfig, DenoiserConfig
 from ..face.mouth import mouth_opening
 from ..structures import FaceState, HeadMotion
+from .face_code import GAP_CHANNEL, MOUTH_UNIT
 
 _USUAL_WIDTHS = 0.72, 0.92
 """Between these a mouth at rest is wide, in iris distances; one that is wider in the portrait smiles."""
@@ -17,6 +18,10 @@ _CLOSING_GAIN = 1.8
 """How much further lips are sent when they should come nearer than the portrait's: the denoiser closes open and smiling
 mouths less far than it was shown. Of 1, 1.6 and 2.2 on the first three seconds of seven clips of
 real people: shut in 43, 56 and 68 % of the frames in which the real lips are, r of the gap .72, .71 and .70."""
+
+
+_MEETING = 0.01, 0.05
+"""Gaps in iris distances that are told at and below which lips meet, and from which on they are apart."""
 
 
 def denoiser_condition(
@@ -64,6 +69,14 @@ def mouth_condition(articulation: Tensor, portrait: Tensor, strength: float = 1.
     widened = width.clamp(*_USUAL_WIDTHS) + further * wide - width
     change = torch.stack([opened, widened], dim=1)
     return partly * torch.cat([change, F.pad(shares[:, PHONES], (0, PAUSES))], dim=1)
+
+
+def lips_shut(condition: Tensor, source: Tensor) -> Tensor:
+    """How far the lips are to meet, [F] in 0..1 and float32, from condition rows [F, D] of the embedded model and what
+    it sees of the portrait, [1, PORTRAIT_CHANNELS, h, w]."""
+    gap = condition[:, 0].float() / _CLOSING_GAIN + source[0, GAP_CHANNEL, 0, 0].float() * MOUTH_UNIT
+    meet, apart = _MEETING
+    return ((apart - gap) / (apart - meet)).clamp(0, 1)
 
 
 def condition_rows(audio_features: Tensor, motion: HeadMotion, face: FaceState) -> Tensor:

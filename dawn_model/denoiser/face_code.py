@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..face.mouth import mouth_opening
+from ..face.mouth import LOWER_LIP, UPPER_LIP, mouth_opening
 from ..face.state import canonical_face
 from ..structures import FaceState
 
@@ -24,12 +24,10 @@ _RIGHT_IRIS, _LEFT_IRIS, _NOSE = 468, 473, 1
 _MOUTH_CORNERS = (61, 291)
 _EYE_CORNERS = ((33, 133), (362, 263))
 # fmt: off
-_UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-_LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 _UPPER_LIDS = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (362, 398, 384, 385, 386, 387, 388, 466, 263))
 _LOWER_LIDS = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (362, 382, 381, 380, 374, 373, 390, 249, 263))
 # fmt: on
-"""The inner lips and the lids, from corner to corner, the picture's left first."""
+"""The lids, from corner to corner, the picture's left first."""
 
 _BLUR = 0.08
 """In iris distances: how far a mesh point has weight."""
@@ -43,6 +41,9 @@ MAP_CHANNELS = 3 + 1 + 1 + 2 + 3 * 4
 """Canonical position, depth, face or not, head coordinates, and four of mouth and eyes each."""
 CHANNELS = 3 * PATCH**2 + MAP_CHANNELS + 3 + 2 + 2
 """Colours, the maps, head angles, how far the eyes are open, gap and width of the mouth."""
+
+GAP_CHANNEL = CHANNELS - 2
+"""Of how far the mouth is open."""
 
 _MAPS = slice(3 * PATCH**2, 3 * PATCH**2 + MAP_CHANNELS)
 _FACE = slice(_MAPS.start + 4, _MAPS.start + 5)
@@ -99,7 +100,7 @@ def mesh_maps(points: Tensor, cells: int, side: int) -> Tensor:
     head = _axes(points, _EYE_CORNERS[0][0], _EYE_CORNERS[1][1], points[_NOSE, :2])
     maps.append(_limited(_in_axes(place, *head)).movedim(-1, 0))
     for corners, upper, lower in (
-        (_MOUTH_CORNERS, _UPPER_LIP, _LOWER_LIP),
+        (_MOUTH_CORNERS, UPPER_LIP, LOWER_LIP),
         (_EYE_CORNERS[0], _UPPER_LIDS[0], _LOWER_LIDS[0]),
         (_EYE_CORNERS[1], _UPPER_LIDS[1], _LOWER_LIDS[1]),
     ):

@@ -23,10 +23,12 @@ class SourceFeatures:
 
     picture   [1, 3, S, S]: RGB in 0..1, always float32
     features  from the picture's size down to the motion latents': [1, C, S, S], [1, 2C, S/2, S/2], …
+    lips      [1, 2, S, S], from `face.mouth.lips_together`; None where lips need no help to meet
     """
 
     picture: Tensor
     features: tuple[Tensor, ...]
+    lips: Tensor | None = None
 
     @property
     def deepest(self) -> Tensor:
@@ -51,12 +53,15 @@ class FlowAutoencoder(nn.Module):
         self.up_blocks = nn.ModuleList(UpBlock(c2, c, operations, **factory) for c, c2 in reversed(levels))
         self.final = ToPicture(widths[0], operations, **factory)
 
-    def encode(self, picture: Tensor, dtype: torch.dtype | None = None) -> SourceFeatures:
+    def encode(
+        self, picture: Tensor, dtype: torch.dtype | None = None, lips: Tensor | None = None
+    ) -> SourceFeatures:
         """Look at a portrait.
 
         Args:
             picture: RGB [B, 3, S, S] in 0..1; one portrait (B = 1) for all frames, or one per frame
             dtype:   what the network computes in, the picture's own by default
+            lips:    kept with the features, see there
 
         Raises ValueError when S is not a multiple of the downscale.
         """
@@ -67,19 +72,23 @@ class FlowAutoencoder(nn.Module):
         features = [self.first(x)]
         for down in self.down_blocks:
             features.append(down(features[-1]))
-        return SourceFeatures(picture.float(), tuple(features))
+        lips = None if lips is None else lips.to(picture.device)
+        return SourceFeatures(picture.float(), tuple(features), lips)
 
-    def decode(self, source: SourceFeatures, flow: Tensor, occlusion: Tensor) -> Tensor:
+    def decode(
+        self, source: SourceFeatures, flow: Tensor, occlusion: Tensor, shut: Tensor | None = None
+    ) -> Tensor:
         """Make frames: the whole of `flow` at once, so the caller chooses how many.
 
         Args:
             source:    of one portrait, or of one per frame
             flow:      [F, h, w, 2], absolute sampling grid
             occlusion: [F, 1, h, w], visibility of the source in 0..1
+            shut:      [F], how far the lips are to meet, 0..1
 
         Returns RGB [F, 3, S, S], float32, inside 0..1 up to rounding.
         """
-        motion = MotionPyramid(flow, occlusion)
+        motion = MotionPyramid(flow, occlusion, source.lips, shut)
         *shallow, deepest = source.features
         warped = motion.warp(deepest)
         x = self.bottleneck(motion.visible(warped))

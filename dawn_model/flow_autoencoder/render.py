@@ -44,9 +44,8 @@ def render_frames(
     device = source.picture.device
     for begin in range(start, total, frames_per_slice):
         end = min(begin + frames_per_slice, total)
-        frames = autoencoder.decode(
-            source, latents.flow[begin:end].to(device), latents.occlusion[begin:end].to(device)
-        )
+        part = latents.part(slice(begin, end)).to(device)
+        frames = autoencoder.decode(source, part.flow, part.occlusion, part.shut)
         if not frames.isfinite().all():
             raise ValueError(NOT_FINITE.format("rendered frames"))
         out[begin:end] = frames.clamp_(0, 1).movedim(1, -1)

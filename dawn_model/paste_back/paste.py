@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..face.crop import Crop, resize
+from ..face.mouth import lips_together
 from ..face.portrait import Portrait
 from ..face.square import Region
 from ..flow_autoencoder.warping import MotionPyramid
@@ -94,6 +95,9 @@ class PasteBack:
             self.picture = resize(self.picture, *size).clamp(0, 1)
         self._options = options
         self._motion = motion
+        self._lips = None
+        if motion is not None and motion.shut is not None:
+            self._lips = lips_together(crop.to_crop(portrait.points), frame_size)
         self._place = place = Placement(crop, *size)
         # No finer than the result can show, or pixels would be skipped.
         self._size = max(1, min(frame_size, round(place.side)))
@@ -131,8 +135,8 @@ class PasteBack:
             same = ((_OTHER - difference) / (_OTHER - _SAME)).clamp(0, 1)
             same = F.avg_pool2d(same, 3, stride=1, padding=1, count_include_pad=False)
             return self._options.detail * self._place.spread(same[0].movedim(0, -1)) * self._detail
-        now = slice(index, index + 1)
-        motion = MotionPyramid(self._motion.flow[now].cpu(), self._motion.occlusion[now].cpu())
+        now = self._motion.part(slice(index, index + 1)).to(torch.device("cpu"))
+        motion = MotionPyramid(now.flow, now.occlusion, self._lips, now.shut)
         grid, visible = motion.at((self._size, self._size))
         maps = self._place.spread(torch.cat([grid[0], visible[0].movedim(0, -1)], dim=-1))
         source = self._place.to_part(maps[..., :2])

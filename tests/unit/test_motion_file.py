@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from safetensors import safe_open
@@ -35,6 +37,19 @@ def test_what_was_written_is_read(file, motion):
     assert [path.name for path in file.parent.iterdir()] == [file.name], "nothing else is left behind"
     with safe_open(file, "pt") as opened:
         assert opened.metadata()["prompt"] == "{}" and opened.metadata()["frames"] == "5"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_how_far_lips_meet_is_kept(tmp_path, motion, precision):
+    shut = torch.tensor([0.0, 0.25, 1.0, 0.5, 0.0])
+    path = tmp_path / "clip.motion.safetensors"
+    write_motion(
+        path, dataclasses.replace(motion, latents=dataclasses.replace(motion.latents, shut=shut)), precision
+    )
+    assert torch.equal(read_motion(path).latents.shut, shut)
+    rewrite(path, shut=shut[:4])
+    with pytest.raises(ValueError, match="it says of other frames how far lips meet"):
+        read_motion(path)
 
 
 def test_half_precision_halves_the_latents_and_moves_nothing(tmp_path, motion, file):

@@ -1,4 +1,4 @@
-"""Between stages 7 and 8: how far must lids be sent to close? Prints what each gain gives on rendered people.
+"""Between stages 8 and 9: how far must lids be sent to close? Prints what each gain gives on rendered people.
 
     python -m training.evaluation.calibrate
 

@@ -266,14 +266,14 @@ class Evaluation:
         write_sheet(rows, SHEETS / "steered.png", zoom=1)
 
     def drift_and_speed(self) -> None:
-        """Thirty seconds with the head held, which end with the words they begin with (cheeks move with the
-        words, and that is no drift); and ten seconds timed from sound to frames."""
+        """Thirty seconds with the head held and what no condition says at rest, which end with the words they begin with
+        (cheeks move with the words, and that is no drift); and ten seconds timed from sound to frames."""
         picture, face = self.animator.portrait(photographs(self.shared)["astronaut"])
         speech = torch.cat(recordings(self.shared))
         speech = speech.repeat(-(-30 * 16000 // len(speech)))[: 30 * 16000]
         speech[-16000:] = speech[:16000]
         audio = self.animator.encode(speech)
-        frames = self.animator.film(picture, face, audio, held(face, len(audio)))
+        frames = self.animator.film(picture, face, audio, held(face, len(audio)), expression=0.0)
         source = picture[0].movedim(0, -1)
         keep = metrics.outside_mouth_and_eyes(
             self.animator.landmarker(source)[0].points, self.size, face_only=True

@@ -1,8 +1,10 @@
 """Gap and width of a mouth from mesh points."""
 
+import numpy as np
+import pytest
 import torch
 
-from dawn_model.face.mouth import mouth_opening
+from dawn_model.face.mouth import LOWER_LIP, UPPER_LIP, lips_together, mouth_opening
 from dawn_model.face.state import canonical_face
 
 
@@ -28,3 +30,38 @@ def test_in_iris_distances():
 
 def test_a_turn_changes_little():
     assert torch.allclose(mouth_opening(points_of(25)), mouth_opening(points_of()), rtol=0.1)
+
+
+def open_mouth(angle: float = 0.0) -> torch.Tensor:
+    """Mesh points [478, 3] in a picture of 64 pixels: inner lips 12 pixels apart in the middle, turned about it."""
+    points = torch.zeros(478, 3)
+    points[468], points[473] = torch.tensor([16.0, 16.0, 0.0]), torch.tensor([48.0, 16.0, 0.0])
+    across = torch.linspace(16, 48, len(UPPER_LIP))
+    arch = 6 * (1 - ((across - 32) / 16) ** 2)
+    for lip, sign in ((LOWER_LIP, 1), (UPPER_LIP, -1)):
+        points[list(lip), 0], points[list(lip), 1] = across, 32 + sign * arch
+    turn = torch.tensor(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=torch.float32
+    )
+    points[:, :2] = (points[:, :2] - 32) @ turn.T + 32
+    return points
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2, np.pi])
+def test_from_between_the_lips_the_way_leads_into_the_nearer_one(angle):
+    points = open_mouth(angle)
+    field = lips_together(points, 64)[0] * 32  # in pixels
+    turn = torch.tensor(
+        [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=torch.float32
+    )
+    for offset, expected in ((-2.0, -5.5), (2.0, 5.5), (-10.0, 0.0), (10.0, 0.0)):
+        x, y = (turn @ torch.tensor([0.0, offset]) + 32).round().int().tolist()
+        way = turn.T @ field[:, y, x]
+        assert abs(float(way[1]) - expected) < 1.2 and abs(float(way[0])) < 0.2, (offset, way)
+    assert field[:, 32, 4].abs().max() == 0 or angle, "beside the mouth nothing is moved"
+
+
+def test_lips_that_meet_need_no_help():
+    points = open_mouth()
+    points[list(UPPER_LIP), 1] = points[list(LOWER_LIP), 1]
+    assert lips_together(points, 64) is None
