@@ -17,6 +17,9 @@ from .support.node import POSE, DawnNode, schema
 from .support.sockets import MODEL, PORTRAIT, SPEECH, Speech, frame_outputs
 from .support.widgets import decimal, whole
 
+BEYOND = 50
+"""Frames after those that are shown: what a frame sees of its future."""
+
 
 class DawnAuditions(DawnNode):
     """Shows the same speech with several seeds side by side, a few seconds of each, for you to choose a
@@ -74,13 +77,17 @@ class DawnAuditions(DawnNode):
                 f"start: {start:g} s is beyond the end of the speech, which lasts {total / FPS:.2f} s"
             )
         shown = FrameRange(total, first, min(total, first + max(1, round(seconds * FPS))) - 1)
-        audio = {
+        # From the first frame on, because noise is drawn for each frame of the clip, and on to what is not shown.
+        begun = FrameRange(total, 0, min(total - 1, shown.last + BEYOND))
+        sound = {
             **speech.audio,
-            "waveform": shown.waveform(speech.audio["waveform"], speech.audio["sample_rate"]),
+            "waveform": begun.waveform(speech.audio["waveform"], speech.audio["sample_rate"]),
         }
-        rows = slice(shown.first, shown.last + 1)
-        part = Speech(AudioFeatures(speech.features.features[rows]), audio)
-        sheet = host.empty_images(len(shown), columns * size, columns * size, "size", resizable=True)
+        rows = slice(0, len(begun))
+        part = Speech(AudioFeatures(speech.features.features[rows]), sound)
+        sheet = host.empty_images(
+            len(shown), columns * size, columns * size, "size", columns, "show fewer seconds"
+        )
         for number in range(columns**2):
             seed = first_seed + number
             # The head of the whole speech, so that it is the one that a video with this seed has.
@@ -89,6 +96,7 @@ class DawnAuditions(DawnNode):
             (motion,) = DawnSampleMotion.execute(
                 model, portrait, part, pose, seed, steps=0, eta=1.0, guidance=1.0, window=0
             ).args
-            frames = DawnRenderFrames.execute(model, portrait, motion).args[0]
+            rendered = DawnRenderFrames.execute(model, portrait, motion, shown.first, shown.last)
+            frames, audio, fps = rendered.args
             put_clip(sheet, number, columns, frames, f"seed {seed}")
-        return io.NodeOutput(sheet, audio, float(FPS))
+        return io.NodeOutput(sheet, audio, fps)

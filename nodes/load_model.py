@@ -79,8 +79,8 @@ class DawnLoadModel(DawnNode):
                     "model",
                     model_folders.model_names(),
                     model_folders.EMBEDDED,
-                    "The built-in model, or a file in models/dawn. 128 and 256 are the size of the picture "
-                    "in pixels; 256 is sharper and takes four times as long.",
+                    "The built-in model, or a file in models/dawn. Of the authors' models, which have no "
+                    "license, 256 is sharper than 128 pixels and takes four times as long.",
                 ),
                 choice(
                     "dtype",

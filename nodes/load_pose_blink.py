@@ -12,7 +12,8 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.head_motion.file import FORMATS, load_head_motion
 from ..dawn_model.head_motion.video import REFERENCES, onto_portrait
 from .support import host
-from .support.model_folders import modified
+from .support.model_folders import missing, modified
+from .support.motion_folders import SUFFIX as MOTION_SUFFIX
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
 from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
@@ -61,6 +62,11 @@ class DawnLoadPoseBlink(DawnNode):
         )
 
     @classmethod
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        """Files saved after the page was loaded are fine, though they are in no list yet."""
+        return missing(_path, file) or True
+
+    @classmethod
     def fingerprint_inputs(cls, file: str, **_) -> str:
         return modified(_path(file))
 
@@ -88,10 +94,11 @@ class DawnLoadPoseBlink(DawnNode):
 def _names() -> list[str]:
     """Files of the input folder as they are, those of the output folder as core marks them."""
     saved = Path(folder_paths.get_output_directory()) / SAVED
-    return [
+    names = [
         *host.files_below(Path(folder_paths.get_input_directory()), SUFFIXES),
         *(f"{SAVED}/{name} [output]" for name in host.files_below(saved, SUFFIXES)),
     ]
+    return [name for name in names if not name.removesuffix(" [output]").endswith(MOTION_SUFFIX)]
 
 
 def _path(file: str) -> Path:

@@ -11,6 +11,7 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..dawn_model.audio.sound import Sound, for_video, to_sound
 from ..dawn_model.audio.waveform import align_waveform
 from ..dawn_model.checkpoints.official import read_motion_estimator
 from ..dawn_model.face.crop import crop_face
@@ -95,10 +96,9 @@ class DawnMotionFromVideo(DawnNode):
 
         pictures = _framed(at_video_rate(timed_frames(video, images_fps)), size)
         latents = motion_of_pictures(estimator, picture.to(device), pictures, _AT_ONCE, on_frames)
-        if audio is None:
-            audio = {"waveform": torch.zeros(1, 2, _SILENT_RATE), "sample_rate": _SILENT_RATE}
-        waveform = align_waveform(audio["waveform"][0], int(audio["sample_rate"]), len(latents))
-        sound = {"waveform": waveform[None], "sample_rate": int(audio["sample_rate"])}
+        given = Sound(torch.zeros(2, 1), _SILENT_RATE) if audio is None else to_sound(audio)
+        waveform, rate = for_video(given.waveform, given.rate)
+        sound = {"waveform": align_waveform(waveform, rate, len(latents))[None], "sample_rate": rate}
         return io.NodeOutput(Motion(latents, sound, config.name, config.latent_size))
 
 

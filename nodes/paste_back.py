@@ -156,7 +156,7 @@ class DawnPasteBack(DawnNode):
         paster = PasteBack(portrait, side, size, options, restricted, latents)
         colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
         frames = max(len(images), 0 if onto is None else len(onto))
-        out = host.empty_images(frames, *size, "longest_side", resizable=True)
+        out = host.empty_images(frames, *size, "longest_side", sides=1)
         progress = host.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
         return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))

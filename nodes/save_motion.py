@@ -37,8 +37,8 @@ class DawnSaveMotion(DawnNode):
                     "precision",
                     PRECISIONS,
                     "fp32",
-                    "fp32 renders exactly the same frames again. fp16 halves the file (128 px: 150 KB "
-                    "a second) and moves nothing by more than 0.03 pixels.",
+                    "fp32 renders exactly the same frames again. fp16 halves the motion (128 px: 150 KB "
+                    "a second; the sound stays as it is) and moves nothing by more than 0.03 pixels.",
                 ),
             ],
             outputs=[

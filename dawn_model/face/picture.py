@@ -15,13 +15,13 @@ _OVERSHOOT = 0.5
 def colour(text: str, name: str) -> Tensor:
     """A colour by name or as #rrggbb → RGB [3] in 0..1; `name` is the input that errors speak of.
 
-    Raises ValueError for what is no colour.
+    Raises ValueError for what is no color.
     """
     try:
         red, green, blue = ImageColor.getrgb(text.strip())[:3]
     except ValueError as error:
         raise ValueError(
-            f"{name}: {text!r} is no colour. Write a name such as white or teal, or #rrggbb such as #808080"
+            f"{name}: {text!r} is no color. Write a name such as white or teal, or #rrggbb such as #808080"
         ) from error
     return torch.tensor([red, green, blue]) / 255
 

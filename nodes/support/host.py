@@ -33,6 +33,7 @@ OPERATIONS = comfy.ops.manual_cast
 """Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
 
 SECONDS_BETWEEN_TEXTS = 0.2
+IN_PARTS = "make the clip in parts with first_frame and last_frame of DAWN Render Frames"
 MOST_ENTRIES = 20_000
 
 _OUT_OF_MEMORY = (
@@ -135,10 +136,13 @@ def result_device() -> torch.device:
     return mm.intermediate_device()
 
 
-def empty_images(frames: int, height: int, width: int, name: str, resizable: bool = False) -> Tensor:
+def empty_images(
+    frames: int, height: int, width: int, name: str, sides: int = 0, otherwise: str = IN_PARTS
+) -> Tensor:
     """Room for an IMAGE [F, H, W, 3], in half precision where the user asked ComfyUI for that.
 
-    name: of the input that decides how much that is; resizable: whether it is the size
+    name: of the input that decides how much that is; sides: how many of it the longest side has, 0 when it is no size;
+    otherwise: what helps beside a smaller size
 
     Raises ValueError, before the system runs out of memory and ends ComfyUI.
     """
@@ -147,11 +151,13 @@ def empty_images(frames: int, height: int, width: int, name: str, resizable: boo
     needed = frames * height * width * 3 * dtype.itemsize
     free = mm.get_free_memory(device)
     if needed > free:
-        smaller = f"Choose {int(max(height, width) * math.sqrt(0.8 * free / needed))} or less, or make"
+        smaller = int(max(height, width) * math.sqrt(0.8 * free / needed) / max(1, sides))
+        help_by = (
+            f"Choose {smaller} or less, or {otherwise}" if sides else otherwise[0].upper() + otherwise[1:]
+        )
         raise ValueError(
-            f"{name}: {frames} frames of {width}×{height} take {needed / 2**30:.1f} GB, and {free / 2**30:.1f} GB "
-            f"are free. {smaller if resizable else 'Make'} the clip in parts with first_frame and last_frame of "
-            "DAWN Render Frames"
+            f"{name}: {frames} frames of {width}×{height} take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
+            f"free. {help_by}"
         )
     return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 

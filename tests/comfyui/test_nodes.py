@@ -366,11 +366,11 @@ def test_rendering_goes_on_with_fewer_frames_when_memory_is_short(comfy, head, m
     autoencoder = run.output("model").network("autoencoder")
     decode, sizes = type(autoencoder).decode, []
 
-    def small_memory(self, source, flow, occlusion):
+    def small_memory(self, source, flow, occlusion, shut=None):
         sizes.append(len(flow))
         if len(flow) > 1 and len(sizes) > 1:
             raise mm.OOM_EXCEPTION("out of memory")
-        return decode(self, source, flow, occlusion)
+        return decode(self, source, flow, occlusion, shut)
 
     monkeypatch.setattr(type(autoencoder), "decode", small_memory)
     other_crop = change(

@@ -94,7 +94,7 @@ def test_masks_that_can_not_be_used(comfy, head, given, mask, message):
 
 
 def test_no_colour(comfy, head):
-    with pytest.raises(NodeFailed, match=r"background: 'sky' is no colour"):
+    with pytest.raises(NodeFailed, match=r"background: 'sky' is no color"):
         prepared(comfy, head, background="sky")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 from fractions import Fraction
 from pathlib import Path
@@ -518,7 +519,7 @@ def test_a_changed_sound_needs_another_pose(comfy, staged, given):
 
 def test_auditions_show_what_each_seed_gives(comfy, head):
     """Each cell is the beginning of the video that the seed makes."""
-    prompt = change(head, "model", model="dawn-nano (built in)")
+    prompt = copy.deepcopy(change(head, "model", model="dawn-nano (built in)"))
     del prompt["speech"]["inputs"]["audio_encoder"]
     prompt["auditions"] = {
         "class_type": "DawnAuditions",
@@ -534,6 +535,6 @@ def test_auditions_show_what_each_seed_gives(comfy, head):
     seeded = change(change(prompt, "pose", seed=8), "motion", seed=8, steps=0, eta=1.0, window=0)
     whole = comfy.run(show(seeded, "frames")).output("frames")[2:7]
     apart = (sheet[:, :256, 256:] - whole).abs()
-    assert apart[:, 40:].mean() < 0.01, "below the label it is the same performance"
+    assert apart[:, 40:].max() < 0.01, "below the label it is the same performance"
     assert apart[:, :40].max() > 0.3, "the seed is written into it"
     assert (sheet[:, :256, :256] - sheet[:, :256, 256:]).abs()[:, 40:].mean() > 1e-3, "seeds differ"

@@ -266,7 +266,7 @@ class Evaluation:
         write_sheet(rows, SHEETS / "steered.png", zoom=1)
 
     def drift_and_speed(self) -> None:
-        """Thirty seconds with the head held and what no condition says at rest, which end with the words they begin with
+        """Thirty seconds with the head held and the expression at rest, which end with the words they begin with
         (cheeks move with the words, and that is no drift); and ten seconds timed from sound to frames."""
         picture, face = self.animator.portrait(photographs(self.shared)["astronaut"])
         speech = torch.cat(recordings(self.shared))

@@ -180,5 +180,5 @@ def test_transparency_shows_the_background():
         assert torch.equal(first, second)
         assert torch.allclose(first[3, 3], behind) and torch.allclose(first[0, 0], torch.full((3,), 0.25))
         assert torch.allclose(first[0, 1], 0.5 * behind + 0.125)
-    with pytest.raises(ValueError, match=r"background: 'sky' is no colour\. Write a name such as"):
+    with pytest.raises(ValueError, match=r"background: 'sky' is no color\. Write a name such as"):
         to_pictures(image, "sky")
