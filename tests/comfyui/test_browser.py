@@ -1,0 +1,148 @@
+"""The plugin as a user clicks it, in a Chromium without a window.
+
+Needs Chromium (CHROMIUM=/path, default /usr/bin/chromium) and PyPI's playwright, which brings the driver.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+PATIENCE = 45_000
+"""Milliseconds; two slow cores render in software."""
+READY = "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100"
+NODES = "window.app.graph._nodes.map((node) => [node.id, node.type, node.pos[0], node.pos[1]])"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip(
+        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
+    )
+    if not Path(CHROMIUM).exists():
+        pytest.skip(f"no Chromium at {CHROMIUM}; install one or set CHROMIUM")
+    with api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def page(browser, comfy_server) -> Any:
+    """ComfyUI's page as a user has it who has seen the tutorial."""
+    comfy_server.post("/settings/Comfy.TutorialCompleted", True)
+    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    page.set_default_timeout(PATIENCE)
+    page.goto(comfy_server.url, wait_until="domcontentloaded")
+    page.wait_for_function(READY)
+    page.wait_for_timeout(1500)  # the page still opens its first, empty workflow
+    page.keyboard.press("Escape")
+    return page
+
+
+def open_templates(page: Any) -> Any:
+    """The template browser with this plugin chosen."""
+    page.evaluate("window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_text(ROOT.name, exact=True).first.click()
+    dialog.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").wait_for()
+    return dialog
+
+
+def open_template(page: Any, name: str) -> list[list]:
+    """Click a template; the nodes on the canvas afterwards."""
+    dialog = open_templates(page)
+    page.evaluate("window.app.graph.clear()")
+    dialog.get_by_test_id(f"template-workflow-{name}").click()
+    page.wait_for_function("window.app.graph._nodes.length > 0")
+    dialog.wait_for(state="hidden")
+    return page.evaluate(NODES)
+
+
+def open_api(page: Any, prompt: dict[str, Any]) -> None:
+    page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'test')", prompt)
+    page.wait_for_function(f"window.app.graph._nodes.length >= {len(prompt)}")
+
+
+def press_run(page: Any) -> None:
+    page.get_by_test_id("queue-button").or_(page.get_by_role("button", name="Run", exact=True)).first.click()
+
+
+def test_every_template_has_a_picture_of_its_own(page, comfy_server):
+    dialog = open_templates(page)
+    for name in TEMPLATES:
+        card = dialog.get_by_test_id(f"template-workflow-{name}")
+        picture = card.locator("img").first
+        page.wait_for_function(
+            "(image) => image.complete && image.naturalWidth > 0", arg=picture.element_handle()
+        )
+        width = picture.evaluate("(image) => image.naturalWidth")
+        assert width == 448, "ComfyUI's placeholder is shown"
+        size = len(
+            urllib.request.urlopen(f"{comfy_server.url}/api/workflow_templates/{ROOT.name}/{name}.jpg").read()
+        )
+        assert size <= 200_000
+    page.keyboard.press("Escape")
+    dialog.wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_click_on_a_template_shows_its_nodes(page, name):
+    nodes = open_template(page, name)
+    saved = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    assert sorted(kind for _, kind, *_ in nodes) == sorted(node["type"] for node in saved)
+    assert page.get_by_text("Missing Node", exact=False).count() == 0
+    places = [(x, y) for *_, x, y in nodes]
+    assert len(set(places)) == len(places), "nodes lie on each other"
+
+
+def test_three_clicks_make_a_video(page, comfy_server):
+    """Templates, the template, Run; no file copied."""
+    open_template(page, "dawn_simple")
+    press_run(page)
+    page.wait_for_function("document.querySelectorAll('video').length > 0", timeout=4 * PATIENCE)
+    video = page.locator("video").first
+    page.wait_for_function(
+        "(video) => video.duration > 5 && video.videoWidth === 512", arg=video.element_handle()
+    )
+    (entry,) = comfy_server.get("/history?max_items=1").values()
+    assert entry["status"]["status_str"] == "success"
+
+
+def test_an_error_is_read_on_the_node(page):
+    open_api(
+        page,
+        {
+            "1": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 0}},
+            "2": {
+                "class_type": "DawnPreparePortrait",
+                "inputs": {"image": ["1", 0], "face_order": "size", "face_index": 0, "margin": 0.55, "threshold": 0.5},
+            },
+            "3": {"class_type": "PreviewImage", "inputs": {"images": ["2", 1]}},
+        },
+    )  # fmt: skip
+    press_run(page)
+    said = "window.app.graph.getNodeById(2).widgets.some((widget) => String(widget.value).includes('No face found'))"
+    page.wait_for_function(said)
+
+
+def test_help_opens_on_the_node(page):
+    open_api(
+        page,
+        {"1": {"class_type": "DawnLoadModel", "inputs": {"model": "dawn-nano (built in)", "dtype": "auto"}}},
+    )
+    page.keyboard.press("Escape")
+    page.evaluate("window.app.canvas.selectNodes([window.app.graph._nodes[0]])")
+    page.get_by_test_id("info-button").dispatch_event("click")  # the bar of tabs may lie over it
+    page.get_by_text("When something goes wrong").first.wait_for()
