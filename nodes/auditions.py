@@ -14,7 +14,7 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .support import host
 from .support.node import POSE, DawnNode, schema
-from .support.sockets import MODEL, PORTRAIT, SPEECH, Speech, frame_outputs
+from .support.sockets import Speech, clip_inputs, frame_outputs
 from .support.widgets import decimal, whole
 
 BEYOND = 50
@@ -34,9 +34,7 @@ class DawnAuditions(DawnNode):
         return schema(
             cls,
             inputs=[
-                MODEL.input(),
-                PORTRAIT.input(),
-                SPEECH.input(),
+                *clip_inputs(),
                 whole(
                     "first_seed",
                     1,

@@ -12,7 +12,7 @@ from ..dawn_model.structures import AudioFeatures, HeadMotion
 from .load_model import LoadedModel
 from .support import host
 from .support.node import POSE, DawnNode, schema
-from .support.sockets import MODEL, PORTRAIT, POSE_BLINK, SPEECH, Speech
+from .support.sockets import POSE_BLINK, Speech, clip_inputs
 from .support.widgets import whole
 
 BYTES_PER_FRAME = 32 * 1024
@@ -31,9 +31,7 @@ class DawnGeneratePoseBlink(DawnNode):
         return schema(
             cls,
             inputs=[
-                MODEL.input(),
-                PORTRAIT.input(),
-                SPEECH.input(),
+                *clip_inputs(),
                 whole(
                     "seed",
                     0,

@@ -15,7 +15,7 @@ from ..dawn_model.structures import NOT_FINITE, HeadMotion
 from .load_model import LoadedModel
 from .support import host
 from .support.node import STAGES, DawnNode, schema
-from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, POSE_BLINK, SPEECH, Motion, Speech
+from .support.sockets import MOTION_LATENTS, POSE_BLINK, Motion, Speech, clip_inputs
 from .support.widgets import choice, decimal, whole
 
 PREVIEW_EVERY = 4
@@ -34,9 +34,7 @@ class DawnSampleMotion(DawnNode):
         return schema(
             cls,
             inputs=[
-                MODEL.input(),
-                PORTRAIT.input(),
-                SPEECH.input(),
+                *clip_inputs(),
                 POSE_BLINK.input(),
                 whole(
                     "seed",

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from .basic import NORM_EPS, ChannelNorm, cast_like
 from .slices import Slices
 
+COMPLEX_DEVICES = ("cpu", "cuda")
 CPU_QUERY_BLOCK, GPU_QUERY_BLOCK = 32, 80
 """Frames per block of queries. A block sees itself and one window on either side, so smaller blocks compute
 fewer scores that the window hides, and larger ones are fewer and larger multiplications."""
@@ -108,12 +109,17 @@ def temporal_band(
 
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate adjacent feature pairs of x [..., F, D] by angles whose cosine and sine are [2, F, D/2] (rotary position
-    code), in float32.
+    code), in float32. Where it is of that type and no gradient needs it, x itself is overwritten.
 
-    Real products, because not every device knows complex numbers (DirectML, and MPS before macOS 14).
+    A pair is a complex number, and the rotation one product, on devices that know such numbers; DirectML, and MPS
+    before macOS 14, do not.
     """
     cosine, sine = rotation
     pairs = x.float().unflatten(-1, (-1, 2))
+    if x.device.type in COMPLEX_DEVICES:
+        numbers, turn = torch.view_as_complex(pairs), torch.complex(cosine, sine)
+        numbers = numbers * turn if torch.is_grad_enabled() else numbers.mul_(turn)
+        return torch.view_as_real(numbers).flatten(-2).to(x.dtype)
     first, second = pairs.unbind(-1)
     if torch.is_grad_enabled():
         turned = torch.stack([first * cosine - second * sine, first * sine + second * cosine], dim=-1)

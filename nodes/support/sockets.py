@@ -61,6 +61,11 @@ MOTION_LATENTS = Wire(
 )
 
 
+def clip_inputs() -> list[io.Input]:
+    """What makes a clip: the model, who speaks, and what is said."""
+    return [MODEL.input(), PORTRAIT.input(), SPEECH.input()]
+
+
 def frame_outputs() -> list[io.Output]:
     """What core's Create Video takes."""
     return [

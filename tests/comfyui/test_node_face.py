@@ -23,6 +23,7 @@ SIMPLE = {
     "model": {"class_type": "DawnLoadModel", "inputs": {"model": "dawn-nano (built in)", "dtype": "auto"}},
     "grey": {"class_type": "EmptyImage", "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 8421504}},
 }  # fmt: skip
+LANGUAGES = sorted(path.name for path in (ROOT / "locales").iterdir() if (path / "nodeDefs.json").is_file())
 TEXT_EVENT = 3  # of ComfyUI's binary messages
 
 
@@ -164,7 +165,7 @@ def test_what_may_disappoint_is_said_on_the_nodes(comfy_server):
     assert picture["type"] == "temp"
 
 
-# --- help ---
+# --- help and languages ---
 
 
 def test_every_node_has_a_help_page_of_today(comfy_server, nodes):
@@ -177,6 +178,28 @@ def test_every_node_has_a_help_page_of_today(comfy_server, nodes):
         assert node_texts.help_page(page, texts) == page, "run python scripts/node_texts.py --update"
         for heading in ("## Inputs", "## Outputs", "## Wiring", "## When something goes wrong"):
             assert page.count(heading) == 1, f"{name}: {heading}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_is_translated_and_none_is_orphaned(comfy_server, nodes, language):
+    answer = comfy_server.get("/i18n")[language]["nodeDefs"]
+    translated = {name: texts for name, texts in answer.items() if name.startswith("Dawn")}
+
+    def leaves(texts: Any, path: tuple = ()) -> dict[tuple, str]:
+        if not isinstance(texts, dict):
+            return {path: texts}
+        found = {}
+        for key, value in texts.items():
+            found |= leaves(value, (*path, key))
+        return found
+
+    english = leaves({name: node_texts.texts_of(info) for name, info in nodes.items()})
+    other = leaves(translated)
+    assert set(other) == set(english)
+    for path, text in other.items():
+        assert text.strip(), path
+        if path[-1] in ("tooltip", "description"):
+            assert text != english[path], f"{path} is still English"
 
 
 def test_every_socket_has_a_tooltip(nodes):
