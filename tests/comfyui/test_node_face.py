@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
+import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -160,9 +161,14 @@ def test_what_may_disappoint_is_said_on_the_nodes(comfy_server):
     shown = asyncio.run(texts_on_nodes(comfy_server.url, prompt))
     assert any(node == "portrait" and "The mouth is open" in text for node, text in shown)
     assert any(node == "speech" and "The sound is silent" in text for node, text in shown)
-    (entry, *_) = comfy_server.get("/history?max_items=1").values()
-    (picture,) = entry["outputs"]["portrait"]["images"]
-    assert picture["type"] == "temp"
+    deadline = time.monotonic() + 20  # the history is written a moment after the last event
+    while True:
+        outputs = [entry["outputs"] for entry in comfy_server.get("/history").values()]
+        pictures = [each["portrait"]["images"] for each in outputs if "portrait" in each]
+        if pictures or time.monotonic() > deadline:
+            break
+        time.sleep(0.2)
+    assert pictures and pictures[-1][0]["type"] == "temp"
 
 
 # --- help and languages ---
