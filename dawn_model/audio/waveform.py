@@ -5,11 +5,16 @@ Everything here is arithmetic; the speech encoder itself is in hubert.py (docs/m
 
 from __future__ import annotations
 
+import logging
+
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures import FPS
+
+log = logging.getLogger(__name__)
 
 SPEECH_RATE = 16000
 """Samples a second of what the speech encoder takes."""
@@ -77,6 +82,24 @@ def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:
         raise ValueError(f"the audio has a sample rate of {rate} Hz")
     if rate == target_rate:
         return signal
+    samples = signal.cpu().numpy()
+    try:
+        import librosa  # takes over a second to import
+
+        resampled = librosa.resample(
+            samples, orig_sr=rate, target_sr=target_rate, res_type="soxr_hq", scale=False
+        )
+    except (ImportError, AttributeError, SystemError) as error:  # a numba that does not fit numpy, for one
+        log.info("DAWN: librosa can not be loaded (%s); soxr, which it calls, resamples alike", error)
+        resampled = _resample_without_librosa(samples, rate, target_rate)
+    return torch.from_numpy(resampled).to(signal)
+
+
+def _resample_without_librosa(samples: np.ndarray, rate: int, target_rate: int) -> np.ndarray:
+    """The same numbers by soxr alone.
+
+    Raises ValueError that names the package to repair when that can not be loaded either.
+    """
     try:
         import soxr
     except ImportError as error:
@@ -84,9 +107,7 @@ def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:
             f"audio: a sound at {rate} Hz has to become one at {target_rate} Hz, and the package soxr that does it can "
             f"not be loaded ({error}). Install it again: pip install --force-reinstall soxr"
         ) from error
-
-    resampled = soxr.resample(signal.cpu().numpy(), rate, target_rate, "HQ")
-    return torch.from_numpy(resampled).to(signal)
+    return soxr.resample(samples, rate, target_rate, "HQ")
 
 
 def normalise(signal: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from .basic import NORM_EPS, ChannelNorm, cast_like
 from .slices import Slices
 
-COMPLEX_DEVICES = ("cpu", "cuda")
 CPU_QUERY_BLOCK, GPU_QUERY_BLOCK = 32, 80
 """Frames per block of queries. A block sees itself and one window on either side, so smaller blocks compute
 fewer scores that the window hides, and larger ones are fewer and larger multiplications."""
@@ -107,6 +106,11 @@ def temporal_band(
     return TemporalBand(torch.stack([angles.cos(), angles.sin()]), tuple(blocks))
 
 
+def knows_complex_numbers(x: Tensor) -> bool:
+    """Whether the device of x does."""
+    return x.device.type == "cpu" or x.is_cuda
+
+
 def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
     """Rotate adjacent feature pairs of x [..., F, D] by angles whose cosine and sine are [2, F, D/2] (rotary position
     code), in float32. Where it is of that type and no gradient needs it, x itself is overwritten.
@@ -116,7 +120,7 @@ def rotate_pairs(x: Tensor, rotation: Tensor) -> Tensor:
     """
     cosine, sine = rotation
     pairs = x.float().unflatten(-1, (-1, 2))
-    if x.device.type in COMPLEX_DEVICES:
+    if knows_complex_numbers(x):
         numbers, turn = torch.view_as_complex(pairs), torch.complex(cosine, sine)
         numbers = numbers * turn if torch.is_grad_enabled() else numbers.mul_(turn)
         return torch.view_as_real(numbers).flatten(-2).to(x.dtype)
