@@ -23,16 +23,17 @@ _SECTION = re.compile(r"## Inputs\n.*?(?=\n## (?!Outputs)|\Z)", re.DOTALL)
 def texts_of(info: dict[str, Any]) -> dict[str, Any]:
     """An entry of /object_info → its texts, as an entry of nodeDefs.json."""
     inputs = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    options_of = {name: entry[1] if len(entry) > 1 else {} for name, entry in inputs.items()}
     tooltips = info.get("output_tooltips") or [None] * len(info["output_name"])
     return {
         "display_name": info["display_name"],
         "description": info["description"],
         "inputs": {
             name: {
-                "name": name.replace("_", " "),
-                "tooltip": (entry[1] if len(entry) > 1 else {}).get("tooltip"),
+                "name": (options.get("display_name") or name).replace("_", " "),
+                "tooltip": options.get("tooltip"),
             }
-            for name, entry in inputs.items()
+            for name, options in options_of.items()
         },
         "outputs": {
             str(number): {"name": name, "tooltip": tooltip}

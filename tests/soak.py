@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import psutil
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "tests")]
@@ -59,8 +60,6 @@ def frames_of(base: Path, run) -> str:
     """One number for what was saved."""
     digest = hashlib.sha256()
     for file in run.ui["11"]["images"]:
-        from PIL import Image
-
         with Image.open(base / "output" / file["subfolder"] / file["filename"]) as picture:
             digest.update(picture.tobytes())
     return digest.hexdigest()
@@ -123,16 +122,8 @@ def killed_servers(comfyui: Path, base: Path, kills: int, expected: str) -> list
             server.process.wait()
     with ComfyServer(comfyui, base, [ROOT]) as server:
         comfy = ServerComfy(server)
-        (listed, *_) = comfy.get("/object_info/DawnLoadMotion")["DawnLoadMotion"]["input"]["required"][
-            "motion"
-        ]
-        names = (
-            listed
-            if isinstance(listed, list)
-            else comfy.get("/object_info/DawnLoadMotion")["DawnLoadMotion"]["input"]["required"]["motion"][1][
-                "options"
-            ]
-        )
+        motion = comfy.get("/object_info/DawnLoadMotion")["DawnLoadMotion"]["input"]["required"]["motion"]
+        names = motion[1]["options"] if motion[0] == "COMBO" else motion[0]  # versions write lists either way
         for name in names:
             if name.endswith("[output]"):
                 load = {

@@ -171,13 +171,13 @@ class CompactDenoiser(nn.Module):
             source:    [B, PORTRAIT_CHANNELS, h, w], from `face_code`
             condition: [B, F, mouth + pose + blink], differences from the portrait
             window:    ± frames of temporal attention, the configuration's unless given
-            expression: [B, F, expression_dim], what brows, gaze and smile do, and 1. In some samples of the training;
-                       otherwise they are not known, and the denoiser draws them from the noise
+            expression: [B, F, expression_dim], what brows, gaze and smile do, and 1. For training alone; otherwise it
+                       is not known, and the denoiser draws it from the noise
 
         Raises:
             ValueError: when a size does not fit the configuration.
         """
-        config, frames = self.config, condition.shape[1]
+        config = self.config
         if condition.shape[-1] != config.condition_dim:
             raise ValueError(
                 f"condition rows have {condition.shape[-1]} numbers, this denoiser takes {config.condition_dim}"
@@ -186,22 +186,28 @@ class CompactDenoiser(nn.Module):
             raise ValueError(
                 f"motion latents of {tuple(source.shape[-2:])}: sides must be multiples of {config.size_multiple}"
             )
-        fields, summary = self.motion_fields(source)
+        return self.embed(*self.motion_fields(source), condition, window, expression)
+
+    def embed(
+        self,
+        fields: Tensor,
+        summary: Tensor,
+        condition: Tensor,
+        window: int | None = None,
+        expression: Tensor | None = None,
+    ) -> CompactClip:
+        """`prepare` of a portrait whose motion fields and summary are known, from `motion_fields`."""
+        config, frames = self.config, condition.shape[1]
         if expression is None:
             expression = condition.new_zeros(*condition.shape[:2], config.expression_dim)
-        context, coefficients = self.embed(condition, expression, summary)
+        conditions = torch.cat([condition * condition.new_tensor(config.scales), expression], dim=-1)
+        context = torch.cat([conditions, summary[:, None].expand(-1, frames, -1)], dim=-1)
+        context = self.context2(F.silu(self.context1(context)))
         window = config.window if window is None else window
         band = temporal_band(
             self.temporal_bias, frames, window, config.head_dim, context.device, context.dtype
         )
-        return CompactClip(fields, context, coefficients, band)
-
-    def embed(self, condition: Tensor, expression: Tensor, summary: Tensor) -> tuple[Tensor, Tensor]:
-        """Conditions [B, F, D], expression [B, F, expression_dim] and a portrait's summary [B, last width] → context
-        [B, F, width] and the linear part of the coefficients [B, F, fields]."""
-        told = torch.cat([condition * condition.new_tensor(self.config.scales), expression], dim=-1)
-        context = torch.cat([told, summary[:, None].expand(-1, told.shape[1], -1)], dim=-1)
-        return self.context2(F.silu(self.context1(context))), self.coefficient_proj(told)
+        return CompactClip(fields, context, self.coefficient_proj(conditions), band)
 
     def forward(self, x: Tensor, timestep: Tensor, clip: CompactClip, slices: Slices = WHOLE) -> Tensor:
         """Noisy latents x [B, 3, F, h, w], timestep [B] → clean latents [B, 3, F, h, w].

@@ -21,7 +21,7 @@ real people: shut in 43, 56 and 68 % of the frames in which the real lips are, r
 
 
 _MEETING = 0.01, 0.05
-"""Gaps in iris distances that are told at and below which lips meet, and from which on they are apart."""
+"""Wanted gaps in iris distances: at and below which lips meet, and from which on they are apart."""
 
 
 def denoiser_condition(
@@ -74,7 +74,9 @@ def mouth_condition(articulation: Tensor, portrait: Tensor, strength: float = 1.
 def lips_shut(condition: Tensor, source: Tensor) -> Tensor:
     """How far the lips are to meet, [F] in 0..1 and float32, from condition rows [F, D] of the embedded model and what
     it sees of the portrait, [1, PORTRAIT_CHANNELS, h, w]."""
-    gap = condition[:, 0].float() / _CLOSING_GAIN + source[0, GAP_CHANNEL, 0, 0].float() * MOUTH_UNIT
+    change = condition[:, 0].float()
+    change = torch.where(change < 0, change / _CLOSING_GAIN, change)  # what `mouth_condition` was asked for
+    gap = change + source[0, GAP_CHANNEL, 0, 0].float() * MOUTH_UNIT
     meet, apart = _MEETING
     return ((apart - gap) / (apart - meet)).clamp(0, 1)
 

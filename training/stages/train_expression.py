@@ -1,7 +1,7 @@
 """Stage 6: the denoiser learns to draw from noise what no condition says: brows, gaze, squint, a passing smile.
 
-After stage 5 it moves all of that where it is told to. Here the same network, told, is the teacher of one that is not:
-it sees the noisy latents alone and learns what faces do, as any diffusion model does. The motion fields stay as they
+After stage 5 it is conditioned on all of that. Here the same network is the teacher of one without this condition,
+which sees the noisy latents alone and learns what faces do, as any diffusion model does. The motion fields stay as they
 are, so everything takes place in their coefficients, without a picture, and scenes may be longer than the clips.
 
     python -m training.stages.train_expression --steps 4500
@@ -18,11 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dawn_model.denoiser.compact import CompactClip, CompactDenoiser, unit_fields
+from dawn_model.denoiser.compact import CompactDenoiser, unit_fields
 from dawn_model.denoiser.conditioning import mouth_condition
 from dawn_model.denoiser.face_code import BLINK_UNIT, MOUTH_UNIT
 from dawn_model.diffusion.schedule import cosine_schedule
-from dawn_model.layers.attention import temporal_band
 
 from ..clips.dataset import ClipStore
 from ..clips.scenario import (
@@ -44,13 +43,13 @@ _FACE_WEIGHT = 10.0
 """How much more cells of mouth, eyes and brows count."""
 _STRENGTH = (1.6, 1.6, 0.3, 1.0, 2.0, 2.0)
 """How far each of `EXPRESSIONS` goes, beside the scenario. Set by finished frames: brows deviate by .025 to .04 iris
-distances in real ones; gaze moves less far than it is told; a smile twice as strong is a grimace."""
-_CALM = 0.15
-"""Share of the samples without noise, in which nothing that is not told moves: what `expression` of 0 asks for."""
+distances in real ones; gaze moves less far than its condition says; a smile twice as strong is a grimace."""
+_NEUTRAL = 0.15
+"""Share of the samples without noise and with a neutral expression: what `expression` of 0 asks for."""
 _STILL, _HELD = 0.05, 0.35
-"""Share of the scenes in which nothing at all is told, and in which the head is held."""
-_SURE = 952
-"""Timestep at which the teacher is asked: nothing but noise reaches it, and what it is told."""
+"""Share of the scenes whose condition is zero, and in which the head is held."""
+_TEACHER_TIMESTEP = 952
+"""So late that the noisy latents say nothing: the teacher follows its conditions alone."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,19 @@ class Scene:
     """One portrait and what it does in F frames, in its K motion fields; several of them with a leading axis B.
 
     condition [F, 27]; summary [width]: of the portrait
-    target, calm [F, K]: coefficients of all that happens, and without what no condition says
-    seen, seen_calm [F, K]: how much of each field the latents of those hold
-    spread [K, K]: what noise of unit deviation is multiplied with to be as noise in the latents is
+    target, neutral [F, K]: coefficients with the expression, and with a neutral one
+    target_projection, neutral_projection [F, K]: how much of each field the latents of those hold
+    noise_factor [K, K]: Cholesky factor of the covariance that noise in the latents has along the fields
     metric [K, K]: coefficients' errors e cost eᵀ·metric·e, the squared error of the latents' cells
     """
 
     condition: Tensor
     summary: Tensor
     target: Tensor
-    calm: Tensor
-    seen: Tensor
-    seen_calm: Tensor
-    spread: Tensor
+    neutral: Tensor
+    target_projection: Tensor
+    neutral_projection: Tensor
+    noise_factor: Tensor
     metric: Tensor
 
 
@@ -79,17 +78,17 @@ def random_condition(
 ) -> Tensor:
     """Condition rows [F, 27] of somebody's speech on a portrait whose eyes [2] and mouth [2] are open so far."""
     articulation = torch.from_numpy(articulation_of(phones, frames))
-    told = mouth_condition(articulation, mouth, rng.uniform(0.4, 1.1))
+    mouth_rows = mouth_condition(articulation, mouth, rng.uniform(0.4, 1.1))
     swing = np.array([rng.uniform(0, 8), rng.uniform(0, 6), rng.uniform(0, 5)]) * (rng.random() >= _HELD)
     pose = np.zeros((frames, 6), np.float32)
     pose[:, :3] = np.stack([s * smooth_noise(rng, frames, rng.uniform(0.8, 2)) for s in swing], axis=1)
     lids = eye_ratio(eyes.numpy(), blink_curve(rng, frames, often=False)) - eyes.numpy()
-    row = torch.cat([told, torch.from_numpy(pose), torch.from_numpy(lids).float()], dim=1)
+    row = torch.cat([mouth_rows, torch.from_numpy(pose), torch.from_numpy(lids).float()], dim=1)
     return row * float(rng.random() >= _STILL)
 
 
 class SceneMaker:
-    """Makes scenes with a denoiser that is told everything."""
+    """Makes scenes with a denoiser that is conditioned on the expression."""
 
     def __init__(self, teacher: CompactDenoiser, store: ClipStore, frames: int):
         self.teacher, self.store, self.frames = teacher, store, frames
@@ -106,64 +105,59 @@ class SceneMaker:
             rng, phones, (state[:2] + 1) * BLINK_UNIT, state[2:] * MOUTH_UNIT, frames
         )
         moved = np.float32(_STRENGTH) * expression_of(living_expression(rng, frames))
-        told = torch.from_numpy(np.pad(moved, ((0, 0), (0, 1)), constant_values=1.0))
-        silent = told * told.new_tensor([0.0] * (told.shape[1] - 1) + [1.0])
-        clips = [teacher.prepare(code, condition[None], expression=each[None]) for each in (told, silent)]
-        motion_fields = clips[0].fields
+        motion_fields, summary = teacher.motion_fields(code)
+        clips = [
+            teacher.embed(motion_fields, summary, condition[None], expression=_known(each)[None])
+            for each in (moved, np.zeros_like(moved))
+        ]
         directions = unit_fields(motion_fields)[0].flatten(1)
         noise = torch.from_numpy(rng.normal(size=(1, frames, len(directions)))).float()
-        spread = torch.linalg.cholesky(
+        noise_factor = torch.linalg.cholesky(
             (directions @ directions.T).double() + 1e-5 * torch.eye(len(directions))
         ).float()
-        target, calm = (
-            teacher.denoise_coefficients(noise @ spread.T, torch.tensor([_SURE]), clip) for clip in clips
+        timestep = torch.tensor([_TEACHER_TIMESTEP])
+        target, neutral = (
+            teacher.denoise_coefficients(noise @ noise_factor.T, timestep, clip) for clip in clips
         )
-        seen = [
-            teacher.project(teacher.compose(each, motion_fields), motion_fields) for each in (target, calm)
+        projections = [
+            teacher.project(teacher.compose(each, motion_fields), motion_fields) for each in (target, neutral)
         ]
         face = 1 + _FACE_WEIGHT * torch.maximum(shown["mouth"], shown["eyes"])[0]
         weighted = (motion_fields[0] * face.sqrt() / face.mean().sqrt()).flatten(1)
         metric = weighted @ weighted.T / weighted.shape[1]
-        _, summary = teacher.motion_fields(code)
-        return Scene(condition, summary[0], target[0], calm[0], seen[0][0], seen[1][0], spread, metric)
+        batch = summary, target, neutral, *projections
+        return Scene(condition, *(part[0] for part in batch), noise_factor, metric)
+
+
+def _known(expression: np.ndarray) -> Tensor:
+    """[F, 6] → [F, 7] with the 1 that says that it is known."""
+    return torch.from_numpy(np.pad(expression, ((0, 0), (0, 1)), constant_values=1.0))
 
 
 def stacked(scenes: list[Scene]) -> Scene:
     return Scene(**{f.name: torch.stack([getattr(scene, f.name) for scene in scenes]) for f in fields(Scene)})
 
 
-def prepared(denoiser: CompactDenoiser, scenes: Scene) -> CompactClip:
-    """As `CompactDenoiser.prepare` of portraits whose summary is known; there are no fields to compose."""
-    config, frames = denoiser.config, scenes.condition.shape[1]
-    unknown = scenes.condition.new_zeros(*scenes.condition.shape[:2], config.expression_dim)
-    context, coefficients = denoiser.embed(scenes.condition, unknown, scenes.summary)
-    band = temporal_band(
-        denoiser.temporal_bias, frames, config.window, config.head_dim, context.device, context.dtype
-    )
-    return CompactClip(context.new_empty(0), context, coefficients, band)
-
-
 def expression_loss(
     denoiser: CompactDenoiser, scenes: Scene, alphas: Tensor, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Squared error of the latents that the coefficients make, and how much of what is not told is recovered."""
+    """Squared error of the latents that the coefficients make, and how much of the expression is recovered."""
     clips = len(scenes.target)
     timestep = torch.from_numpy(rng.integers(1, len(alphas), clips))
     signal = alphas[timestep].float()[:, None, None]
-    calm = torch.from_numpy(rng.random(clips) < _CALM)[:, None, None]
-    target, seen = (
-        torch.where(calm, quiet, moving)
-        for quiet, moving in ((scenes.calm, scenes.target), (scenes.seen_calm, scenes.seen))
-    )
-    noise = torch.randn_like(seen) @ scenes.spread.mT
-    x = signal.sqrt() * seen + (1 - signal).sqrt() * torch.where(calm, 0.0, noise)
-    made = denoiser.denoise_coefficients(x, timestep, prepared(denoiser, scenes))
+    neutral = torch.from_numpy(rng.random(clips) < _NEUTRAL)[:, None, None]
+    target = torch.where(neutral, scenes.neutral, scenes.target)
+    projection = torch.where(neutral, scenes.neutral_projection, scenes.target_projection)
+    noise = torch.randn_like(projection) @ scenes.noise_factor.mT
+    x = signal.sqrt() * projection + (1 - signal).sqrt() * torch.where(neutral, 0.0, noise)
+    clip = denoiser.embed(x.new_empty(0), scenes.summary, scenes.condition)  # no fields: nothing is composed
+    predicted = denoiser.denoise_coefficients(x, timestep, clip)
 
     def cost(error: Tensor) -> Tensor:
         return ((error @ scenes.metric) * error).sum(-1).mean(1)
 
-    errors, left = cost(made - target), cost(scenes.calm - target)
-    late = (timestep < 300) & ~calm[:, 0, 0]
+    errors, left = cost(predicted - target), cost(scenes.neutral - target)
+    late = (timestep < 300) & ~neutral[:, 0, 0]
     figures = {"late": errors[late].sum() / left[late].sum().clamp(min=1e-9)} if late.any() else {}
     return errors.mean(), figures
 

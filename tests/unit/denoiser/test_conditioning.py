@@ -6,9 +6,11 @@ import pytest
 import recipe
 import torch
 
+from dawn_model.audio.articulation import mouth_of
 from dawn_model.config import DAWN_NANO, DenoiserConfig
 from dawn_model.denoiser.box_encoder import BoxEncoder, authors_box_encoder, box_mask
-from dawn_model.denoiser.conditioning import condition_rows, denoiser_condition, mouth_condition
+from dawn_model.denoiser.conditioning import condition_rows, denoiser_condition, lips_shut, mouth_condition
+from dawn_model.denoiser.face_code import CHANNELS, GAP_CHANNEL, MOUTH_UNIT
 from dawn_model.structures import FaceState, HeadMotion
 
 
@@ -166,3 +168,21 @@ def test_the_authors_model_has_no_mouth_control():
         denoiser_condition(DenoiserConfig(), rows, motion, face, mouth=1.5)
     with pytest.raises(ValueError, match="mesh points"):
         denoiser_condition(DAWN_NANO.denoiser, rows[:, :19], motion, face)
+
+
+@pytest.mark.parametrize("portrait", [0.03, 0.15])
+@pytest.mark.parametrize(
+    ("wanted", "expected"), [(0.0, 1.0), (0.01, 1.0), (0.03, 0.5), (0.05, 0.0), (0.2, 0.0)]
+)
+def test_lips_meet_by_the_gap_that_is_wanted(portrait, wanted, expected):
+    """Whether they come nearer for it or part, and however open the portrait's mouth is."""
+    articulation = torch.zeros(1, 19)
+    articulation[0, 0] = wanted
+    source = torch.zeros(1, CHANNELS, 4, 4)
+    source[0, GAP_CHANNEL] = portrait / MOUTH_UNIT
+    gap, _, _ = mouth_of(articulation)
+    rows = mouth_condition(articulation, torch.tensor([portrait, 0.8]))
+    rows[0, 0] = (wanted - portrait) * (
+        rows[0, 0] / (gap[0] - portrait)
+    )  # the gain, without that of `mouth_of`
+    assert abs(float(lips_shut(rows, source)[0]) - expected) < 1e-3
