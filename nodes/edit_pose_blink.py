@@ -53,7 +53,7 @@ class DawnEditPoseBlink(DawnNode):
                     PRESETS,
                     "natural",
                     "natural: as it is. calm: half the motion, smoothed. still: the head rests, the eyes "
-                    "blink. lips only: head and eyes rest. Everything below applies on top.",
+                    "blink. lips only: head and eyes rest, whatever blink says. Everything else below applies on top.",
                 ),
                 *_angle_inputs(),
                 decimal(
@@ -90,7 +90,8 @@ class DawnEditPoseBlink(DawnNode):
                     1.0,
                     (0.0, 2.0),
                     0.05,
-                    "How far the lids move: 0 not at all, 1 as they do, 2 twice as far.",
+                    "How far the lids move: 0 not at all, 1 as they do, 2 twice as far. New blinks shut the eyes wholly "
+                    "at 1.",
                 ),
                 decimal(
                     "blinks_per_minute",

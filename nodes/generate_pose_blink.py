@@ -36,7 +36,7 @@ class DawnGeneratePoseBlink(DawnNode):
                     "seed",
                     0,
                     (0, 0xFFFFFFFFFFFFFFFF),
-                    "The same seed gives the same head motion on every machine.",
+                    "The same seed gives the same head motion on every machine, up to rounding.",
                     control_after_generate=True,
                 ),
             ],

@@ -111,10 +111,13 @@ def _framed(pictures: Iterator[Tensor], size: int) -> Iterator[Tensor]:
     if first is None:
         raise ValueError("video: it has no pictures. Choose another file")
     height, width = first.shape[:2]
-    try:
-        face = choose_face(FaceLandmarker.load()(first), height, width)
-    except ValueError as error:
-        raise ValueError(f"video: in the first frame {error}") from error
+    faces = FaceLandmarker.load()(first)
+    if not faces:
+        raise ValueError(
+            f"video: no face is found in its first frame ({width}×{height}). Begin where a face is seen from the front "
+            "and fills a good part of the picture"
+        )
+    face = choose_face(faces, height, width)
     crop = crop_face(face.points, height, width, size)
     for picture in itertools.chain([first], pictures):
         yield crop.cut(picture)

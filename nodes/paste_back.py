@@ -95,8 +95,9 @@ class DawnPasteBack(DawnNode):
                     "result",
                     RESULTS,
                     PICTURE,
-                    "picture: the whole picture. square: only what was animated, no larger than it is in the "
-                    "picture, but as sharp; region, feather, mask and onto are for the picture.",
+                    "picture: the whole picture. square: only what was animated, as large as in the picture or as "
+                    "the frames, whichever is larger, and within longest_side; region, feather, mask and onto are "
+                    "for the picture.",
                 ),
                 whole(
                     "longest_side",
@@ -156,7 +157,7 @@ class DawnPasteBack(DawnNode):
         paster = PasteBack(portrait, side, size, options, restricted, latents)
         colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
         frames = max(len(images), 0 if onto is None else len(onto))
-        out = host.empty_images(frames, *size, "longest_side", sides=1)
+        out = host.empty_images(frames, *size, "longest_side (size of DAWN Talking Head)", sides=1)
         progress = host.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
         return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))

@@ -70,7 +70,7 @@ class DawnSampleMotion(DawnNode):
                     0,
                     (0, 1000),
                     "How many frames each frame sees to either side. 0 takes what the model is made for: 40 "
-                    "for the authors' models, as in the paper.",
+                    "for the authors' models, as in the paper, 12 for dawn-nano.",
                 ),
                 choice(
                     "sampler",
@@ -87,7 +87,7 @@ class DawnSampleMotion(DawnNode):
                     "How many frames are computed at once. It changes memory and speed, never the result. "
                     "0 chooses: as many as suit the device, fewer if they do not fit into free memory, and if even "
                     "one does not, the clip's intermediate results wait in the computer's own memory. The log "
-                    "says what was chosen.",
+                    "says what was chosen. dawn-nano needs no slices.",
                     optional=True,
                 ),
                 decimal(

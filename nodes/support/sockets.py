@@ -56,8 +56,8 @@ POSE_BLINK = Wire(
 MOTION_LATENTS = Wire(
     "DAWN_MOTION",
     "motion",
-    "From DAWN Sample Motion or DAWN Load Motion.",
-    "How the picture moves, with its sound, for DAWN Render Frames and DAWN Save Motion.",
+    "From DAWN Sample Motion, DAWN Motion From Video or DAWN Load Motion.",
+    "How the picture moves, with its sound, for DAWN Render Frames, DAWN Paste Back and DAWN Save Motion.",
 )
 
 
