@@ -34,7 +34,7 @@ GAP_MEAN = 0.145
 """Mean of the gap over speech."""
 _GAP_GAIN, _WIDTH_GAIN = 1.5, 1.8
 """An encoder predicts means, which vary less than mouths do; measured on seven clips of real people."""
-_CLOSING = 0.2, 0.4
+_CLOSING = 0.4, 0.7
 """Share of p, b and m from which, and at which, the lips belong to them alone."""
 _RESTING, _REST_FRAMES = (0.4, 0.7), 15
 """The same of silence that lasts for so many frames; in a shorter pause a mouth stays as it is."""

@@ -14,7 +14,7 @@ from .face_code import GAP_CHANNEL, MOUTH_UNIT
 
 _USUAL_WIDTHS = 0.72, 0.92
 """Between these a mouth at rest is wide, in iris distances; one that is wider in the portrait smiles."""
-_CLOSING_GAIN = 1.8
+_CLOSING_GAIN = 1.6
 """How much further lips are sent when they should come nearer than the portrait's: the denoiser closes open and smiling
 mouths less far than it was shown. Of 1, 1.6 and 2.2 on the first three seconds of seven clips of
 real people: shut in 43, 56 and 68 % of the frames in which the real lips are, r of the gap .72, .71 and .70."""
