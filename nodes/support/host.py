@@ -259,6 +259,16 @@ def is_cancelled(error: Exception) -> bool:
     return isinstance(error, mm.InterruptProcessingException)
 
 
+def outer_node() -> str | None:
+    """The class of the node that the running one is an inner stage of; None where it stands for itself."""
+    context = get_executing_context()
+    if context is None or getattr(PromptServer, "instance", None) is None:
+        return None
+    prompt = get_progress_state().dynprompt
+    shown = prompt.get_display_node_id(context.node_id)
+    return None if shown == context.node_id else prompt.get_node(shown)["class_type"]
+
+
 def show_text(text: str) -> None:
     """Show a line of text on the node that runs now, or on the node that it is an inner stage of.
 
