@@ -1,8 +1,10 @@
 // DAWN Edit Pose & Blink's timeline: the speech, the curves of the last run, and the keyframes of the text above. A
 // click writes a keyframe into that text, a drag moves one, a click with Shift removes one. The text stays the truth.
 
+import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
 import { FPS, RANGES, moveKeyframe, readKeyframes, removeKeyframe, setKeyframe } from './keyframe_text.js'
+import { lastResult } from './last_result.js'
 import { soundBefore } from './speech_sound.js'
 
 /**
@@ -42,7 +44,8 @@ class KeyframeTimeline {
   build() {
     this.element = document.createElement('div')
     this.element.className = 'dawn-timeline'
-    this.element.style.cssText = 'display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%'
+    // Nodes 2.0 does not ask for getMinHeight below, so the element has a height of its own as well.
+    this.element.style.cssText = `display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: ${HEIGHT}px`
     this.canvas = document.createElement('canvas')
     this.canvas.style.cssText = 'flex: 1 1 0; min-height: 0; width: 100%; cursor: crosshair; touch-action: none'
     this.bar = document.createElement('div')
@@ -343,9 +346,15 @@ app.registerExtension({
       executed?.apply(this, arguments)
       if (output?.dawn_track?.length) timeline.show(output.dawn_track[0])
     }
+    const finished = async () => {
+      const track = timeline.track ? null : await lastResult(node, 'dawn_track')
+      if (track) timeline.show(track)
+    }
+    api.addEventListener('execution_success', finished)
     const removed = node.onRemoved
     node.onRemoved = function () {
       removed?.apply(this, arguments)
+      api.removeEventListener('execution_success', finished)
       timeline.pause()
       timeline.watcher.disconnect()
     }

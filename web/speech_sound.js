@@ -2,9 +2,11 @@
 
 import { api } from '../../scripts/api.js'
 import { app } from '../../scripts/app.js'
+import { lastResult } from './last_result.js'
 
 /** @typedef {{ url: string, peaks: Float32Array }} Sound  peaks: the loudest sample, 0..1, of each of equal parts */
 
+const ENCODER = 'DawnEncodeAudio'
 const PEAKS = 600
 const heard = new WeakMap() // node → what its last run wrote: { filename, subfolder, type }
 
@@ -14,7 +16,8 @@ const heard = new WeakMap() // node → what its last run wrote: { filename, sub
  * @returns {Promise<Sound | null>}
  */
 export async function soundBefore(node) {
-  const file = fileBefore(node)
+  const encoder = encoderBefore(node)
+  const file = encoder && (heard.get(encoder) ?? (await lastResult(encoder, 'dawn_sound')))
   if (!file) return null
   const url = api.apiURL(`/view?${new URLSearchParams(file)}`)
   const bytes = await (await fetch(url)).arrayBuffer()
@@ -23,14 +26,14 @@ export async function soundBefore(node) {
   return { url, peaks: peaksOf(samples) }
 }
 
-function fileBefore(node) {
+function encoderBefore(node) {
   const seen = new Set()
   const waiting = [node]
   while (waiting.length) {
     const next = waiting.shift()
     if (!next || seen.has(next)) continue
     seen.add(next)
-    if (heard.has(next)) return heard.get(next)
+    if (next.comfyClass === ENCODER) return next
     next.inputs?.forEach((_, slot) => waiting.push(next.getInputNode(slot)))
   }
   return null
@@ -48,7 +51,7 @@ function peaksOf(samples) {
 app.registerExtension({
   name: 'dawn.speechSound',
   nodeCreated(node) {
-    if (node.comfyClass !== 'DawnEncodeAudio') return
+    if (node.comfyClass !== ENCODER) return
     const executed = node.onExecuted
     node.onExecuted = function (output) {
       executed?.apply(this, arguments)

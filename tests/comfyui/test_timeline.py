@@ -17,8 +17,8 @@ SCREENSHOTS = os.environ.get("DAWN_SCREENSHOTS")
 TYPED = "# what she does\n1.5s yaw=10 blink=1; 60f pitch = -5 # down\nlater yaw=3\n"
 """With a line that is not understood: it stays, and the server says what is wrong with it."""
 TEXTS = [
-    "", "1.5s yaw=10 blink=1; 3s yaw=0", "40f roll=-3,eyes=0.5", "1 yaw = 2\r\n2.5 pitch=+.5 # one; 3s yaw=9", ";;0f blink=1;",
-    "# only 1s yaw=3",
+    "", "1.5s yaw=10 blink=1; 3s yaw=0", "40f roll=-3,eyes=0.5", ";;0f blink=1;", "# only 1s yaw=3",
+    "1 yaw = 2\r\n2.5 pitch=+.5 # one; 3s yaw=9",
 ]  # fmt: skip
 
 
