@@ -15,7 +15,8 @@ import { soundBefore } from './speech_sound.js'
  */
 
 const NODE = 'DawnEditPoseBlink'
-const HEIGHT = 230 // of the widget, in pixels of a canvas at 100 %
+const HEIGHT = 230 // of the element, in pixels of a canvas at 100 %
+const MARGIN = 12 // that the classic design leaves round an element, above and below
 const COLORS = { yaw: '#ff7a6e', pitch: '#70d68c', roll: '#68a8ff', eyes: '#ffaad2', blink: '#f0f0f0' }
 const LANES = { speech: [0, 0.2], angles: [0.22, 0.72], eyes: [0.75, 0.92] } // shares of the height; time below
 const STEPS = { yaw: 0.5, pitch: 0.5, roll: 0.5, eyes: 0.05, blink: 0.05 }
@@ -67,7 +68,7 @@ class KeyframeTimeline {
     this.canvas.addEventListener('pointerdown', (event) => this.press(event))
     this.canvas.addEventListener('pointermove', (event) => this.drag(event))
     this.canvas.addEventListener('pointerup', (event) => this.release(event))
-    const options = { serialize: false, getMinHeight: () => HEIGHT }
+    const options = { serialize: false, getMinHeight: () => HEIGHT + 2 * MARGIN }
     const widget = this.node.addDOMWidget('timeline', 'dawn_timeline', this.element, options)
     widget.serialize = false // no input: neither prompts nor saved workflows hold it
     this.watcher = new ResizeObserver(() => this.draw())

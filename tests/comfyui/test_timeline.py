@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_browser import browser, open_api, page, press_run  # noqa: F401  fixtures
+from test_browser import browser, open_api, open_page, page, press_run  # noqa: F401  fixtures
 
 from dawn_model.head_motion.keyframes import parse_keyframes
 
@@ -62,7 +62,8 @@ def test_the_rest_of_the_text_stays_as_it_was_typed(page, call, arguments, expec
 
 
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "Nodes 2.0"])
-def test_keyframes_are_written_and_moved_by_mouse(page, comfy_server, nodes2):  # noqa: F811
+def test_keyframes_are_written_and_moved_by_mouse(browser, comfy_server, nodes2):  # noqa: F811
+    page = open_page(browser, comfy_server)  # noqa: F811
     page.evaluate("(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
     open_api(page, edited_speech())
     press_run(page)
@@ -72,8 +73,8 @@ def test_keyframes_are_written_and_moved_by_mouse(page, comfy_server, nodes2):  
     page.wait_for_function(
         "document.querySelector('.dawn-timeline canvas').getBoundingClientRect().width > 250"
     )
-    area = canvas.bounding_box()
-    assert waveform_is_drawn(page)
+    wait_for_waveform(page)
+    area = resting_place(page, canvas)
 
     def at(seconds: float, height: float) -> tuple[float, float]:
         return area["x"] + area["width"] * seconds / 2, area["y"] + area["height"] * height
@@ -111,6 +112,7 @@ def test_keyframes_are_written_and_moved_by_mouse(page, comfy_server, nodes2):  
         arg=text["keyframes"],
     )
     page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    page.close()
 
 
 def edited_speech() -> dict[str, Any]:
@@ -144,7 +146,7 @@ def edited_speech() -> dict[str, Any]:
             "class_type": "DawnEditPoseBlink",
             "inputs": {**edit, "pose": ["6", 0], "portrait": ["3", 0], "keyframes": ""},
         },
-        "7": {"class_type": "PreviewAny", "inputs": {"source": ["5", 0]}},
+        "7": {"class_type": "DawnSavePoseBlink", "inputs": {"pose": ["5", 0], "filename_prefix": "timeline"}},
     }  # fmt: skip
 
 
@@ -154,14 +156,14 @@ def keyframes(page: Any) -> tuple:  # noqa: F811
 
 
 def show_node(page: Any, node: int) -> None:  # noqa: F811
-    """The node in the middle of the screen at full size, as a user scrolls to it."""
+    """The end of the node well above the end of the screen, where messages lie, as a user scrolls to it."""
     page.evaluate(
         """(id) => {
             const node = window.app.graph.getNodeById(id)
             const { ds, canvas } = window.app.canvas
             ds.scale = 0.8
             const [width, height] = [canvas.clientWidth || 1600, canvas.clientHeight || 900]
-            ds.offset = [width / 1.6 - node.pos[0] - node.size[0] / 2, height / 1.6 - node.pos[1] - node.size[1] / 2]
+            ds.offset = [width / 1.6 - node.pos[0] - node.size[0] / 2, height - node.pos[1] - node.size[1]]
             window.app.canvas.setDirty(true, true)
         }""",
         node,
@@ -169,10 +171,20 @@ def show_node(page: Any, node: int) -> None:  # noqa: F811
     page.wait_for_timeout(1000)
 
 
-def waveform_is_drawn(page: Any) -> bool:  # noqa: F811
+def resting_place(page: Any, element: Any) -> dict[str, float]:  # noqa: F811
+    """Where it lies once it has stopped moving: nodes grow as their results arrive."""
+    area = element.bounding_box()
+    for _ in range(20):
+        page.wait_for_timeout(250)
+        before, area = area, element.bounding_box()
+        if before == area:
+            return area
+    raise AssertionError("the node does not come to rest")
+
+
+def wait_for_waveform(page: Any) -> None:  # noqa: F811
     """Something in the color of the waveform in the topmost lane."""
-    page.wait_for_timeout(500)
-    return page.evaluate(
+    page.wait_for_function(
         """() => {
             const canvas = document.querySelector('.dawn-timeline canvas')
             const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height / 5)
