@@ -3,8 +3,8 @@
 
     bash -c 'source scripts/setup_env.sh && $DAWN_PYTHON scripts/make_icon.py'
 
-The icon: a head that speaks, drawn here. The banner: the same beside the shipped portrait and the wave of the shipped
-speech.
+The icon: a head that speaks, drawn here. The banner: the same beside the wave of the shipped speech. Nobody's
+photograph: such pictures advertise, and the shipped portrait's astronaut endorses nothing.
 """
 
 from __future__ import annotations
@@ -63,10 +63,9 @@ def icon() -> Image.Image:
 def banner() -> Image.Image:
     width, height = BANNER
     picture = sky(width, height)
-    portrait = Image.open(MEDIA / "portraits" / "astronaut.png").convert("RGB").resize((height, height))
-    fade = np.clip(np.linspace(4, 0, height), 0, 1) * 255  # the right edge passes into the sky
-    mask = Image.fromarray(np.tile(fade.astype(np.uint8), (height, 1)))
-    picture.paste(portrait, (0, 0), mask)
+    large = picture.resize((width * FINER, height * FINER))
+    draw_head(large, height / 2 * FINER, 0.47 * height * FINER, 0.8 * height * FINER)
+    picture = large.resize((width, height), Image.Resampling.LANCZOS)
     pen = ImageDraw.Draw(picture)
     left, middle, reach = height + 40, 0.66 * height, 0.2 * height
     bars = loudness((width - left - 60) // 10)

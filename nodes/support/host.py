@@ -17,12 +17,13 @@ import comfy.model_patcher
 import comfy.ops
 import comfy.utils
 import folder_paths
-import nodes
 import torch
 from comfy_execution.progress import get_progress_state
 from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor, nn
+
+import nodes
 
 from ...dawn_model.cpu_precision import bf16_is_faster
 from ...dawn_model.layers.slices import Slices
