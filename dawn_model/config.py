@@ -82,6 +82,8 @@ class CompactConfig:
         blink differences are multiplied with, so that they are near 1
     blink_gain: how much further lids are sent than the condition says; calibrated after training
         (training/evaluation/calibrate.py), for a small network closes eyes less far than it was shown
+    expression_gain: deviation of the noise that sampling begins with; from noise as in training, in a few steps, brows
+        and gaze would move half as far as real ones
     """
 
     head_fields: int = 12
@@ -108,6 +110,7 @@ class CompactConfig:
     pose_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
     blink_scale: float = 5.0
     blink_gain: float = 1.7
+    expression_gain: float = 2.3
 
     @property
     def condition_dim(self) -> int:

@@ -15,7 +15,7 @@ from .denoiser.conditioning import lips_shut
 from .denoiser.face_code import face_code
 from .denoiser.unet3d import UNet3D
 from .diffusion.sampler import Callback, Noise, ddim_sample, dpmpp_2m_sample, guided, motion_channels
-from .diffusion.schedule import cosine_schedule
+from .diffusion.schedule import cosine_schedule, sampling_timesteps, trailing_timesteps
 from .flow_autoencoder.autoencoder import FlowAutoencoder, SourceFeatures
 from .layers.slices import Slices
 from .structures import FaceState, MotionLatents
@@ -29,8 +29,8 @@ RunSliced = Callable[[Callable[[Slices], Tensor]], Tensor]
 @dataclass(frozen=True)
 class SamplingOptions:
     """steps, eta, guidance, sampler: see sampler.py, `eta` is used by "ddim" alone; window: ± frames of temporal
-    attention, None = the model's; expression: what the noise is multiplied with, that is how far everything goes that
-    the conditions leave open (brows, gaze, a smile), for the embedded model alone."""
+    attention, None = the model's; expression: how far everything goes that the conditions leave open (brows, gaze, a
+    smile), for the embedded model alone: a factor of the noise beside the model's own `expression_gain`."""
 
     steps: int = 20
     eta: float = 1.0
@@ -107,14 +107,14 @@ def sample_motion(
     if options.guidance != 1.0:
         null = denoiser.prepare(source, torch.zeros_like(condition), options.window)
         denoise = guided(denoise, denoise_with(null), options.guidance)
-    drawn = noise if options.expression == 1.0 else lambda number: options.expression * noise(number)
+    gain = options.expression * denoiser.config.expression_gain if compact else 1.0
+    drawn = noise if gain == 1.0 else lambda number: gain * noise(number)
     # The embedded model's latents have no bounds that a threshold could hold them to.
+    kind = {"threshold": not compact, "spacing": trailing_timesteps if compact else sampling_timesteps}
     if options.sampler == "ddim":
-        x0 = ddim_sample(
-            denoise, drawn, schedule, options.steps, options.eta, callback, threshold=not compact
-        )
+        x0 = ddim_sample(denoise, drawn, schedule, options.steps, options.eta, callback, **kind)
     else:
-        x0 = dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, threshold=not compact)
+        x0 = dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, **kind)
     flow, occlusion = motion_of(x0, denoiser.config)
     return MotionLatents(flow, occlusion, lips_shut(condition[0], source) if compact else None)
 

@@ -18,7 +18,7 @@ from ..dawn_model.face.given_faces import (
     inside_mask,
     parse_box,
 )
-from ..dawn_model.face.landmarker import ORDERS, Face, FaceLandmarker, choose_face
+from ..dawn_model.face.landmarker import ORDERS, Face, FaceLandmarker, choose_face, order_faces
 from ..dawn_model.face.overlay import draw_face_overlay
 from ..dawn_model.face.picture import WHITE, mask_for, to_pictures
 from ..dawn_model.face.portrait import Portrait
@@ -157,7 +157,7 @@ class DawnPreparePortrait(DawnNode):
         search = _Search(
             len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width)
         )
-        portraits, crops, overlays, advice = [], [], [], []
+        portraits, crops, overlays, advice, shown = [], [], [], [], []
         progress = host.Progress(len(pictures), "finding the face")
         for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):
             try:
@@ -177,10 +177,21 @@ class DawnPreparePortrait(DawnNode):
             portraits.append(Portrait(picture, points, crop))
             advice += [sentence for sentence in portrait_advice(portraits[-1]) if sentence not in advice]
             crops.append(crop.cut(picture).to(host.result_device())[None])
+            shown.append(_shown(order_faces(chosen, face_order), face_index, height, width))
             overlays.append(overlay.to(host.result_device())[None])
             progress.update(index + 1)
         host.advise(advice, "image")
-        return io.NodeOutput(portraits, crops, overlays, ui=ui.PreviewImage(torch.cat(overlays)))
+        preview = {**ui.PreviewImage(torch.cat(overlays)).as_dict(), "dawn_faces": shown}
+        return io.NodeOutput(portraits, crops, overlays, ui=preview)
+
+
+def _shown(faces: list[Face], index: int, height: int, width: int) -> dict[str, Any]:
+    """What `web/face_picker.js` draws: the faces in the order that `index` counts, in shares of the picture."""
+    boxes = []
+    for face in faces:
+        left, top, right, bottom = face.box.tolist()
+        boxes.append([left / width, top / height, (right - left) / width, (bottom - top) / height])
+    return {"width": width, "height": height, "index": index, "faces": [{"box": box} for box in boxes]}
 
 
 class _Search:

@@ -11,6 +11,8 @@ WORK = Path(os.environ.get("DAWN_TRAINING", REPOSITORY / ".dawn" / "training"))
 HEAD = WORK / "head.npz"
 REAL_SPEECH = Path(os.environ.get("DAWN_REAL_SPEECH", REPOSITORY.parent / "shared" / "data" / "real-speech"))
 """Recordings with phones.tsv and transcripts.tsv beside them; see README.md."""
+NATURAL_SPEECH = WORK / "natural"
+"""Synthetic speech of natural voices, made by `speech.natural_voices`; the same form."""
 WHISPER = WORK / "whisper.pt"
 CLIPS = WORK / "clips"
 VALIDATION = WORK / "validation"

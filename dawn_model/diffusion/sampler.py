@@ -16,6 +16,9 @@ from .schedule import Schedule, sampling_timesteps
 Denoise = Callable[[Tensor, int], Tensor]
 """(x [B, 3, F, h, w], timestep) → predicted noise of the same shape."""
 
+Spacing = Callable[[int, int], list[int]]
+"""(steps, timesteps of the schedule) → steps + 1 descending timesteps, the last of them 0."""
+
 Noise = Callable[[int], Tensor]
 """Number of the draw → noise shaped like x; draw 0 is the starting point."""
 
@@ -108,6 +111,7 @@ def ddim_sample(
     eta: float = 1.0,
     callback: Callback | None = None,
     threshold: bool = True,
+    spacing: Spacing = sampling_timesteps,
 ) -> Tensor:
     """Denoising diffusion implicit models over the whole clip at once.
 
@@ -117,13 +121,14 @@ def ddim_sample(
     the authors' weights were evaluated.
 
     threshold: whether the clean estimate is held to -1..1; the embedded model's latents have no such bound
+    spacing: the timesteps to visit
 
     Returns motion latents, shaped like noise(0).
     Raises ValueError when `steps` or `eta` are out of range.
     """
     if not 0.0 <= eta <= 1.0:
         raise ValueError(f"eta is {eta}; use a number from 0 (deterministic) to 1 (the paper's setting)")
-    timesteps = sampling_timesteps(steps, schedule.timesteps)
+    timesteps = spacing(steps, schedule.timesteps)
     x = noise(0)
     for step, (now, following) in enumerate(itertools.pairwise(timesteps), start=1):
         predicted = denoise(x, now)
@@ -148,6 +153,7 @@ def dpmpp_2m_sample(
     steps: int = 10,
     callback: Callback | None = None,
     threshold: bool = True,
+    spacing: Spacing = sampling_timesteps,
 ) -> Tensor:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095, algorithm 2) over the whole clip at once.
 
@@ -158,7 +164,7 @@ def dpmpp_2m_sample(
     Returns motion latents, shaped like noise(0).
     Raises ValueError when `steps` is out of range.
     """
-    timesteps = sampling_timesteps(steps, schedule.timesteps)
+    timesteps = spacing(steps, schedule.timesteps)
     x, last, last_width = noise(0), None, 0.0
     for step, (now, following) in enumerate(itertools.pairwise(timesteps), start=1):
         x0 = clean_estimate(x, denoise(x, now), schedule.alpha(now), threshold)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import wave
 from pathlib import Path
 from typing import Any
 
 import make_recipe_models as recipe_models
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -153,3 +155,13 @@ def sound(seconds: float, rate: int = 16000, channels: int = 1) -> Tensor:
     time = torch.arange(round(seconds * rate)) / rate
     noise = torch.randn(channels, len(time), generator=torch.Generator().manual_seed(3))
     return 0.3 * torch.sin(2000 * time * (1 + time)) + 0.05 * noise
+
+
+def spoken(seconds: float) -> Tensor:
+    """Somebody reading, [1, T] at 16 kHz."""
+    with wave.open(
+        str(Path(__file__).resolve().parents[2] / "media" / "speech" / "sense_and_sensibility.wav")
+    ) as file:
+        assert (file.getframerate(), file.getnchannels()) == (16000, 1)
+        samples = np.frombuffer(file.readframes(round(16000 * seconds)), np.int16)
+    return torch.from_numpy(samples / 32768.0).float()[None]

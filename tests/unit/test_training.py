@@ -16,10 +16,12 @@ from dawn_model.flow_autoencoder.warping import resize, warp  # noqa: E402
 from training.clips.dataset import ClipStore  # noqa: E402
 from training.clips.scenario import random_scenario, source_expression  # noqa: E402
 from training.evaluation import metrics  # noqa: E402
+from training.paths import MODEL  # noqa: E402
 from training.people.head import Person  # noqa: E402
 from training.people.renderer import View, flow_between, rotation, shade, shrink, surface_of  # noqa: E402
 from training.speech import labels, mouth_shapes, sounds  # noqa: E402
 from training.speech.labels import articulation_of, class_shares  # noqa: E402
+from training.stages import train_speech  # noqa: E402
 from training.stages.export import export  # noqa: E402
 from training.stages.initial import new_networks  # noqa: E402
 from training.stages.progress import Progress  # noqa: E402
@@ -208,6 +210,30 @@ def test_export_is_read_back(tmp_path):
     loaded = load_networks(checkpoint, dtype=torch.float32)
     weight = loaded["denoiser"].output.weight
     assert torch.allclose(weight, networks["denoiser"].output.weight, atol=1e-3)
+
+
+def test_the_readout_of_standardised_states_takes_them_as_they_are():
+    encoder = new_networks(0)["audio_encoder"]
+    hidden = torch.randn(1, 20, 768) * torch.logspace(-1, 2, 768) + 3
+    standardise = train_speech.Standardise(hidden.mean((0, 1)), hidden.std((0, 1)))
+    wanted = encoder.read(standardise(hidden))
+    saved = torch.nn.ModuleDict({"audio_encoder": encoder, "standardise": standardise}).state_dict()
+    saved = {key.removeprefix("audio_encoder."): value for key, value in train_speech.folded(saved).items()}
+    encoder.load_state_dict(saved)
+    assert torch.allclose(encoder.read(hidden), wanted, atol=1e-4)
+
+
+def test_what_no_checkpoint_has_stays(tmp_path):
+    networks = new_networks(0)
+    chosen = torch.nn.ModuleDict({"autoencoder": networks["autoencoder"]})
+    Progress(chosen, tmp_path / "picture.pt", 1e-3, 1).save()
+    export([tmp_path / "picture.pt"], tmp_path / "new.safetensors", keep=MODEL)
+    made, shipped = (read_checkpoint(path).tensors for path in (tmp_path / "new.safetensors", MODEL))
+    assert torch.equal(made["denoiser"]["output.weight"], shipped["denoiser"]["output.weight"])
+    key = next(iter(made["autoencoder"]))
+    assert torch.equal(
+        made["autoencoder"][key].float(), networks["autoencoder"].state_dict()[key].half().float()
+    )
 
 
 def test_synchrony_prefers_the_own_sound():

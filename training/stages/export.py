@@ -1,6 +1,8 @@
 """Stage 9: the trained networks → one file in half precision that the plugin loads.
 
-python -m training.stages.export                       # writes dawn_model/assets/dawn_nano.safetensors
+    python -m training.stages.export                       # writes dawn_model/assets/dawn_nano.safetensors
+
+With --keep, stages that have no checkpoint leave their networks as they are in that model file.
 """
 
 from __future__ import annotations
@@ -25,18 +27,30 @@ _NETWORK_OF = {"motion": "motion.0"}
 def averaged(path: Path) -> dict[str, dict[str, torch.Tensor]]:
     """Network name → half-precision state dict, of a checkpoint of `progress.py`."""
     networks: dict[str, dict[str, torch.Tensor]] = {}
-    for key, value in torch.load(path, map_location="cpu", weights_only=True)["average"].items():
+    saved = torch.load(path, map_location="cpu", weights_only=True)["average"]
+    for key, value in train_speech.folded(saved).items():
         network, _, name = key.partition(".")
         networks.setdefault(_NETWORK_OF.get(network, network), {})[name] = value.half()
     return networks
 
 
-def export(checkpoints: list[Path], out: Path, config: DawnConfig = DAWN_NANO, note: str = "") -> int:
+def export(
+    checkpoints: list[Path],
+    out: Path,
+    config: DawnConfig = DAWN_NANO,
+    note: str = "",
+    keep: Path | None = None,
+) -> int:
     """Write the model and read it back. Returns its size in bytes.
+
+    keep: a model file whose networks stay where no checkpoint has them
 
     Raises ValueError when it is too large, and CheckpointError when a network is missing.
     """
     tensors: dict[str, dict[str, torch.Tensor]] = {}
+    if keep is not None:
+        kept = read_checkpoint(keep).tensors
+        tensors = {name: {key: value.half() for key, value in part.items()} for name, part in kept.items()}
     for path in checkpoints:
         tensors |= averaged(path)
     provenance = {
@@ -66,9 +80,12 @@ def main() -> None:
     parser.add_argument("--pose-blink", type=Path, default=train_pose_blink.CHECKPOINT)
     parser.add_argument("--out", type=Path, default=MODEL)
     parser.add_argument("--note", default="")
+    parser.add_argument("--keep", type=Path, help="a model file")
     options = parser.parse_args()
     checkpoints = [options.picture, options.expression, options.speech, options.pose_blink]
-    size = export(checkpoints, options.out, note=options.note)
+    if options.keep:
+        checkpoints = [path for path in checkpoints if path.exists()]
+    size = export(checkpoints, options.out, note=options.note, keep=options.keep)
     print(f"{options.out}: {size / 10**6:.2f} MB")
 
 

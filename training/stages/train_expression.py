@@ -41,15 +41,23 @@ from .train_motion import CHECKPOINT as MOTION
 CHECKPOINT = WORK / "expression.pt"
 _FACE_WEIGHT = 10.0
 """How much more cells of mouth, eyes and brows count."""
-_STRENGTH = (1.6, 1.6, 0.3, 1.0, 2.0, 2.0)
+_STRENGTH = (1.6, 1.6, 0.3, 1.0, 4.0, 3.0)
 """How far each of `EXPRESSIONS` goes, beside the scenario. Set by finished frames: brows deviate by .025 to .04 iris
 distances in real ones; gaze moves less far than its condition says; a smile twice as strong is a grimace."""
-_NEUTRAL = 0.15
+_NEUTRAL = 0.25
 """Share of the samples without noise and with a neutral expression: what `expression` of 0 asks for."""
 _STILL, _HELD = 0.05, 0.35
 """Share of the scenes whose condition is zero, and in which the head is held."""
 _TEACHER_TIMESTEP = 952
 """So late that the noisy latents say nothing: the teacher follows its conditions alone."""
+_EXPRESSION_COST = 0.002
+"""What an error as large as an expression's own deviation costs: about as much as all cells together do when no
+expression is drawn. A gaze moves few cells, and in the latents' error alone a smile outweighs it a hundred times."""
+_LEAST_DEVIATION = 0.3
+"""Below it an expression's error is compared with this: some of every mouth's motion looks like a faint smile."""
+_EARLIEST, _LATEST = 0.25, 4.0
+"""Limits of the ratio of signal to noise, by which errors of the expression count: what is drawn must be kept in later
+steps, where it is nearly seen (Hang et al. 2023, arXiv 2303.09556)."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +69,7 @@ class Scene:
     target_projection, neutral_projection [F, K]: how much of each field the latents of those hold
     noise_factor [K, K]: Cholesky factor of the covariance that noise in the latents has along the fields
     metric [K, K]: coefficients' errors e cost eᵀ·metric·e, the squared error of the latents' cells
+    expression_error [6, K]: coefficients' errors → errors of each of `EXPRESSIONS`, in its own deviations
     """
 
     condition: Tensor
@@ -71,6 +80,7 @@ class Scene:
     neutral_projection: Tensor
     noise_factor: Tensor
     metric: Tensor
+    expression_error: Tensor
 
 
 def random_condition(
@@ -90,9 +100,14 @@ def random_condition(
 class SceneMaker:
     """Makes scenes with a denoiser that is conditioned on the expression."""
 
-    def __init__(self, teacher: CompactDenoiser, store: ClipStore, frames: int):
-        self.teacher, self.store, self.frames = teacher, store, frames
+    def __init__(self, teacher: CompactDenoiser, store: ClipStore, frames: int, noise: float = 1.0):
+        """noise: deviation of what the teacher gets for noisy latents; 0 if it has learned already to draw from them"""
+        self.teacher, self.store, self.frames, self.noise = teacher, store, frames, noise
         self.utterances = list(read_phones(REAL_SPEECH / "phones.tsv").values())
+        rng = np.random.default_rng(0)
+        lives = [expression_of(living_expression(rng, frames)) for _ in range(100)]
+        deviation = np.float32(_STRENGTH) * np.concatenate(lives).std(0)
+        self.deviation = torch.from_numpy(deviation).clamp(min=_LEAST_DEVIATION)
 
     @torch.no_grad()
     def __call__(self, rng: np.random.Generator) -> Scene:
@@ -105,18 +120,23 @@ class SceneMaker:
             rng, phones, (state[:2] + 1) * BLINK_UNIT, state[2:] * MOUTH_UNIT, frames
         )
         moved = np.float32(_STRENGTH) * expression_of(living_expression(rng, frames))
+        told = [
+            moved,
+            np.zeros_like(moved),
+            *np.eye(moved.shape[1], dtype=np.float32)[:, None].repeat(frames, 1),
+        ]
         motion_fields, summary = teacher.motion_fields(code)
         clips = [
             teacher.embed(motion_fields, summary, condition[None], expression=_known(each)[None])
-            for each in (moved, np.zeros_like(moved))
+            for each in told
         ]
         directions = unit_fields(motion_fields)[0].flatten(1)
-        noise = torch.from_numpy(rng.normal(size=(1, frames, len(directions)))).float()
+        noise = self.noise * torch.from_numpy(rng.normal(size=(1, frames, len(directions)))).float()
         noise_factor = torch.linalg.cholesky(
             (directions @ directions.T).double() + 1e-5 * torch.eye(len(directions))
         ).float()
         timestep = torch.tensor([_TEACHER_TIMESTEP])
-        target, neutral = (
+        target, neutral, *single = (
             teacher.denoise_coefficients(noise @ noise_factor.T, timestep, clip) for clip in clips
         )
         projections = [
@@ -125,8 +145,16 @@ class SceneMaker:
         face = 1 + _FACE_WEIGHT * torch.maximum(shown["mouth"], shown["eyes"])[0]
         weighted = (motion_fields[0] * face.sqrt() / face.mean().sqrt()).flatten(1)
         metric = weighted @ weighted.T / weighted.shape[1]
+        effects = torch.cat([each - neutral for each in single]).mean(1)  # [6, K]
+        expression_error = torch.linalg.solve(effects @ metric @ effects.T, effects @ metric)
         batch = summary, target, neutral, *projections
-        return Scene(condition, *(part[0] for part in batch), noise_factor, metric)
+        return Scene(
+            condition,
+            *(part[0] for part in batch),
+            noise_factor,
+            metric,
+            expression_error / self.deviation[:, None],
+        )
 
 
 def _known(expression: np.ndarray) -> Tensor:
@@ -141,7 +169,8 @@ def stacked(scenes: list[Scene]) -> Scene:
 def expression_loss(
     denoiser: CompactDenoiser, scenes: Scene, alphas: Tensor, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Squared error of the latents that the coefficients make, and how much of the expression is recovered."""
+    """Squared error of the latents that the coefficients make and of the expression in them; and, for late timesteps,
+    how much of the latents' and of the expression's motion is not recovered."""
     clips = len(scenes.target)
     timestep = torch.from_numpy(rng.integers(1, len(alphas), clips))
     signal = alphas[timestep].float()[:, None, None]
@@ -157,9 +186,15 @@ def expression_loss(
         return ((error @ scenes.metric) * error).sum(-1).mean(1)
 
     errors, left = cost(predicted - target), cost(scenes.neutral - target)
+    shown = (predicted - target) @ scenes.expression_error.mT  # [B, F, 6]
+    ratio = (signal / (1 - signal)).clamp(_EARLIEST, _LATEST)
     late = (timestep < 300) & ~neutral[:, 0, 0]
-    figures = {"late": errors[late].sum() / left[late].sum().clamp(min=1e-9)} if late.any() else {}
-    return errors.mean(), figures
+    figures = {}
+    if late.any():
+        figures = {"late": errors[late].sum() / left[late].sum().clamp(min=1e-9)}
+        for number, error in enumerate(shown[late].square().mean((0, 1))):
+            figures[f"expression{number}"] = error
+    return errors.mean() + _EXPRESSION_COST * (ratio * shown.square()).mean(), figures
 
 
 def train(options: argparse.Namespace) -> Progress:
@@ -174,7 +209,8 @@ def train(options: argparse.Namespace) -> Progress:
     progress = Progress(nn.ModuleDict({"denoiser": student}), options.out, options.rate, options.steps)
     rng = np.random.default_rng([options.seed, progress.step])
     torch.manual_seed(options.seed + progress.step)
-    maker = SceneMaker(teacher, ClipStore(options.clips, limit=options.limit), options.frames)
+    noise = 1.0 if options.start is None else 0.0
+    maker = SceneMaker(teacher, ClipStore(options.clips, limit=options.limit), options.frames, noise)
     scenes = stacked([maker(rng) for _ in range(options.scenes)])
     scenes = Scene(**{f.name: getattr(scenes, f.name).to(options.device) for f in fields(Scene)})
     print(f"{options.scenes} scenes of {options.frames} frames", flush=True)

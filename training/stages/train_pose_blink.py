@@ -31,7 +31,7 @@ from ..speech.sounds import RATE
 from .initial import new_networks
 from .progress import Progress, options_of
 from .train_speech import CHECKPOINT as SPEECH
-from .train_speech import recordings, with_pauses
+from .train_speech import folded, recordings, with_pauses
 
 CHECKPOINT = WORK / "pose_blink.pt"
 _FRAMES = 160
@@ -121,7 +121,7 @@ def track_error(made: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
 def train(options: argparse.Namespace) -> Progress:
     made = new_networks(options.seed)
     encoder, network = made["audio_encoder"], made["motion.0"]
-    saved = torch.load(options.speech, map_location="cpu", weights_only=True)["average"]
+    saved = folded(torch.load(options.speech, map_location="cpu", weights_only=True)["average"])
     encoder.load_state_dict({key.removeprefix("audio_encoder."): value for key, value in saved.items()})
     nn.init.zeros_(network.output.bias)
     nn.init.normal_(network.output.weight, std=0.003)  # a hundredth of the range of poses is already 2°

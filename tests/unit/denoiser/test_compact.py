@@ -145,6 +145,9 @@ def test_expression_scales_the_noise():
 
     assert torch.equal(sample(1, 0.0), sample(2, 0.0))
     assert not torch.equal(sample(1, 1.0), sample(2, 1.0))
+    doubled = sample(1, 2.0)
+    denoiser.config = dataclasses.replace(SMALL, expression_gain=2 * SMALL.expression_gain)
+    assert torch.equal(sample(1, 1.0), doubled)
 
 
 def test_refuses_sizes_and_conditions():

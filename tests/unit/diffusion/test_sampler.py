@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import threading
 from collections import Counter
 
@@ -12,6 +13,7 @@ import recipe
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dawn_model.denoiser.compact import predicted_noise
 from dawn_model.diffusion.noise import DrawnAhead, FrameNoise
 from dawn_model.diffusion.sampler import (
     ddim_sample,
@@ -24,7 +26,7 @@ from dawn_model.diffusion.sampler import (
     select_by_bisection,
     select_by_topk,
 )
-from dawn_model.diffusion.schedule import cosine_schedule, sampling_timesteps
+from dawn_model.diffusion.schedule import cosine_schedule, sampling_timesteps, trailing_timesteps
 
 TOLERANCE = 2e-4
 NOISE_SEED_1 = [0.4493848383426666, 0.44936975836753845, 2.766605854034424, -0.2641800045967102]
@@ -102,6 +104,40 @@ def test_golden_timesteps():
 def test_impossible_step_counts_are_named(steps):
     with pytest.raises(ValueError, match=f"steps is {steps}"):
         sampling_timesteps(steps)
+
+
+@pytest.mark.parametrize("steps", [1, 4, 20, 200, 999])
+def test_trailing_timesteps_begin_where_no_signal_is_left(steps):
+    """A denoiser that is told of an earlier timestep than the starting noise has would expect a signal there."""
+    visited = trailing_timesteps(steps)
+    assert len(visited) == steps + 1
+    assert visited[-1] == 0
+    assert all(a >= b for a, b in itertools.pairwise(visited))
+    assert math.sqrt(cosine_schedule().alpha(visited[0])) < 0.02
+    assert (
+        math.sqrt(cosine_schedule().alpha(sampling_timesteps(4)[0])) > 0.3
+    )  # what the authors' spacing leaves
+
+
+def test_few_steps_reach_the_mean_from_where_there_is_no_signal():
+    """Clean values are 1 ± 1. The best possible denoiser trusts the signal that its timestep should hold, so it misses
+    the mean when sampling starts, from noise alone, at a timestep that should hold some."""
+    schedule = cosine_schedule()
+
+    def denoise(x, timestep):
+        alpha = schedule.alpha(timestep)
+        return predicted_noise(x, 1 - alpha + math.sqrt(alpha) * x, alpha)
+
+    def mean(spacing):
+        noise = torch.randn(1, 3, 20, 32, 32, generator=torch.Generator().manual_seed(0))
+        return (
+            ddim_sample(denoise, lambda _: noise, schedule, 4, 0.0, threshold=False, spacing=spacing)
+            .mean()
+            .item()
+        )
+
+    assert mean(sampling_timesteps) == pytest.approx(0.76, abs=0.15)
+    assert mean(trailing_timesteps) == pytest.approx(1, abs=0.02)
 
 
 def test_impossible_eta_is_named():
