@@ -32,14 +32,6 @@ from .support.sockets import MODEL, frame_outputs
 from .support.widgets import choice, decimal, switch, whole
 
 PAUSE_DB = 30.0
-SHARES = {
-    "DawnPreparePortrait": (0.0, 0.05),
-    "DawnEncodeAudio": (0.05, 0.15),
-    "DawnSampleMotion": (0.15, 0.5),
-    "DawnRenderFrames": (0.5, 0.8),
-    "DawnPasteBack": (0.8, 1.0),
-}
-"""Of the one progress bar, roughly as long as the stages take; head motion, in between, takes no time."""
 
 
 class DawnTalkingHead(DawnNode):
@@ -48,7 +40,6 @@ class DawnTalkingHead(DawnNode):
     between."""
 
     title, category = "DAWN Talking Head", CATEGORY
-    shares = SHARES
     aliases = (
         "lip sync",
         "lipsync",

@@ -23,11 +23,10 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor, nn
 
-import nodes
-
 from ...dawn_model.cpu_precision import bf16_is_faster
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
+from .bar_shares import SHARES
 
 log = logging.getLogger(__name__)
 
@@ -274,16 +273,14 @@ def is_cancelled(error: Exception) -> bool:
     return isinstance(error, mm.InterruptProcessingException)
 
 
-def outer_node() -> type | None:
+def outer_node() -> str | None:
     """The class of the node that the running one is an inner stage of; None where it stands for itself."""
     context = get_executing_context()
     if context is None:
         return None
     prompt = get_progress_state().dynprompt
     shown = prompt.get_display_node_id(context.node_id)
-    return (
-        None if shown == context.node_id else nodes.NODE_CLASS_MAPPINGS[prompt.get_node(shown)["class_type"]]
-    )
+    return None if shown == context.node_id else prompt.get_node(shown)["class_type"]
 
 
 def _share_of_outer_bar() -> tuple[float, float] | None:
@@ -294,7 +291,7 @@ def _share_of_outer_bar() -> tuple[float, float] | None:
         return None
     context = get_executing_context()
     running = get_progress_state().dynprompt.get_node(context.node_id)["class_type"]
-    return getattr(outer, "shares", {}).get(running)
+    return SHARES.get(outer, {}).get(running)
 
 
 def show_text(text: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 from comfy_api.latest import io
 
@@ -45,14 +45,12 @@ class DawnNode(io.ComfyNode):
 
     title: its name in ComfyUI; category: where the menu lists it; aliases: by what else the search finds it
     advanced: widgets that newer frontends fold away until the user asks for them
-    shares: of a node that runs others inside, from where to where on its progress bar each of them is
     """
 
     title: str
     category: str
     aliases: tuple[str, ...] = ()
     advanced: tuple[str, ...] = ()
-    shares: ClassVar[dict[str, tuple[float, float]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
