@@ -91,8 +91,8 @@ class DawnEditPoseBlink(DawnNode):
                     1.0,
                     (0.0, 2.0),
                     0.05,
-                    "How far the lids move: 0 not at all, 1 as they do, 2 twice as far. New blinks shut the eyes wholly "
-                    "at 1.",
+                    "How far the lids move: 0 not at all, 1 as they do, 2 twice as far. New blinks shut the eyes "
+                    "wholly at 1.",
                 ),
                 decimal(
                     "blinks_per_minute",

@@ -174,8 +174,8 @@ def two_people(prepare: str, margin: float) -> dict[str, Any]:
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "Nodes 2.0"])
 def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(page, nodes2):
     page.evaluate("(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
-    # Each its own: ComfyUI does not show again what it has in its cache, and Nodes 2.0 of 0.3.75 leaves the element of a
-    # node on the next one with its id.
+    # Each its own: ComfyUI does not show again what it has in its cache, and Nodes 2.0 of 0.3.75 leaves the element of
+    # a node on the next one with its id.
     node = 20 + nodes2
     widget = f"window.app.graph.getNodeById({node}).widgets.find((widget) => widget.name === '{{}}').value"
     open_api(page, two_people(str(node), 0.5 + 0.1 * nodes2))

@@ -57,7 +57,8 @@ def export(
         "licence": "Apache-2.0",
         "data": "Rendered heads (MakeHuman/MPFB base mesh and face units, CC0); no photograph of a person. Phones of, "
         "and speech from: VCTK, LibriTTS and LibriSpeech (CC BY 4.0), LJ Speech (public domain), CMU ARCTIC "
-        "(BSD-like), Common Voice (CC0). See NOTICE.",
+        "(BSD-like), Common Voice (CC0). Synthetic speech of Kokoro-82M (Apache-2.0), reading The Devil's Dictionary "
+        "(public domain). See NOTICE.",
         "speech encoder": "The first layers of OpenAI Whisper tiny.en's encoder (MIT licence, Copyright 2022 OpenAI), "
         f"unchanged but for half precision; from a file of SHA-256 {SHA256}.",
         "method": "training/README.md",

@@ -44,9 +44,9 @@ _FACE_WEIGHT = 10.0
 _STRENGTH = (1.6, 1.6, 0.3, 1.0, 4.0, 3.0)
 """How far each of `EXPRESSIONS` goes, beside the scenario. Set by finished frames: brows deviate by .025 to .04 iris
 distances in real ones; gaze moves less far than its condition says; a smile twice as strong is a grimace."""
-_NEUTRAL = 0.25
+_NEUTRAL = 0.3
 """Share of the samples without noise and with a neutral expression: what `expression` of 0 asks for."""
-_STILL, _HELD = 0.05, 0.35
+_STILL, _HELD = 0.15, 0.35
 """Share of the scenes whose condition is zero, and in which the head is held."""
 _TEACHER_TIMESTEP = 952
 """So late that the noisy latents say nothing: the teacher follows its conditions alone."""
