@@ -16,6 +16,7 @@ from ..dawn_model.head_motion.edit import (
 )
 from ..dawn_model.head_motion.frame_numbers import frame_numbers
 from ..dawn_model.head_motion.keyframes import parse_keyframes
+from ..dawn_model.head_motion.timeline import timeline_curves
 from ..dawn_model.structures import HeadMotion
 from .support.lists import one_call_each
 from .support.node import POSE, DawnNode, schema
@@ -118,7 +119,10 @@ class DawnEditPoseBlink(DawnNode):
 
     @classmethod
     def execute(cls, **inputs: list[Any]) -> io.NodeOutput:
-        return io.NodeOutput([_edit(**call) for call in one_call_each(inputs, CURVES)])
+        calls = one_call_each(inputs, CURVES)
+        edited = [_edit(**call) for call in calls]
+        shown = {"frames": len(edited[0]), **timeline_curves(edited[0], rest_state(calls[0]["portrait"]))}
+        return io.NodeOutput(edited, ui={"dawn_track": [shown]})  # web/keyframe_timeline.js draws it
 
 
 def _angle_inputs() -> list[io.Input]:

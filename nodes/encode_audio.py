@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import comfy.model_management as mm
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 from torch import Tensor
 
 from ..dawn_model.audio import silence
@@ -148,7 +148,8 @@ class DawnEncodeAudio(DawnNode):
         host.advise(speech_advice(heard, features.features if model.has_audio_encoder else None), "audio")
         waveform, rate = for_video(waveform, rate)
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
-        return io.NodeOutput(Speech(features, aligned), aligned, frames)
+        sound = align_waveform(heard, SPEECH_RATE, frames)
+        return io.NodeOutput(Speech(features, aligned), aligned, frames, ui=_for_timeline(sound))
 
 
 def _encode(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int) -> Tensor:
@@ -174,6 +175,14 @@ def _encode(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int)
         progress.update(done)
 
     return to_video_rate(hidden_states(audio_encoder, speech, on_clip), frames)
+
+
+def _for_timeline(sound: Tensor) -> dict[str, Any] | None:
+    """Speech [T] at 16 kHz as a file that web/speech_sound.js reads; not inside another node, which has no timeline."""
+    if host.outer_node() is not None:
+        return None
+    audio = {"waveform": sound.cpu()[None, None].clamp(-1, 1), "sample_rate": SPEECH_RATE}
+    return {"dawn_sound": ui.PreviewAudio(audio).as_dict()["audio"]}
 
 
 def _check_seconds(**seconds: float) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 GROUPS = {
-    "Who speaks, and what": r"DawnExample|Load(Image|Audio|Video)$|DawnLoad(Model|AudioEncoder)",
+    "Who speaks, and what": r"DawnExample|RecordAudio|Load(Image|Audio|Video)$|DawnLoad(Model|AudioEncoder)",
     "The face and the speech": r"DawnPreparePortrait|DawnEncodeAudio|MaskPreview|PreviewImage",
     "How head and eyes move": r"Dawn.*PoseBlink|DawnAuditions",
     "Motion and frames": r"DawnSampleMotion|DawnRenderFrames|Dawn(Save|Load)Motion|DawnTalkingHead",
@@ -26,6 +26,8 @@ TALLER = 1.3  # nodes in the newer design, against the sizes that were saved
 NOTES = {
     "dawn_simple": "Press Run. Then put Load Image and Load Audio in place of DAWN Example for your own portrait and "
     "voice, and try head_motion and another seed.",
+    "dawn_say_it_yourself": "Press RECORD on Record Audio, say something, press STOP, then Run. The browser asks for "
+    "the microphone, and gives it only to pages of this computer or over https.",
     "dawn_talking_head": "The stages of DAWN Talking Head one by one. Change first: the seed of Generate Pose & Blink "
     "(another head motion) and silence_threshold of Encode Audio (where the mouth rests).",
     "dawn_auditions": "Nine performances of the same words side by side. Look which one you like, and give its seed to "

@@ -24,7 +24,7 @@ from PIL import Image
 from queue_workflow import ProgressBar
 
 ROOT = Path(__file__).resolve().parents[1]
-MEDIA = {"LoadImage": "image", "LoadAudio": "audio", "LoadVideo": "file"}
+MEDIA = {"LoadImage": "image", "LoadAudio": "audio", "LoadVideo": "file", "RecordAudio": "audio"}
 AUTHORS = "dawn_authors_models"
 MOMENT, WIDTH, QUALITY = 0.42, 448, 88
 """Share of the video, pixels, and JPEG's."""

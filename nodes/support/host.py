@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ...dawn_model.cpu_precision import bf16_is_faster
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
+from .bar_shares import SHARES
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ OPERATIONS = comfy.ops.manual_cast
 """Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
 
 SECONDS_BETWEEN_TEXTS = 0.2
+OUTER_BAR = 1000
+"""Length of a progress bar that several stages share."""
 IN_PARTS = "make the clip in parts with first_frame and last_frame of DAWN Render Frames"
 MOST_ENTRIES = 20_000
 
@@ -229,14 +232,17 @@ def cancellable(slices: Slices) -> Slices:
 class Progress:
     """A node's progress bar, with what is going on in words, as in "sampling 3/4".
 
-    Updating it is also how ComfyUI cancels the node.
+    Updating it is also how ComfyUI cancels the node. A stage inside another node moves its part of that node's bar.
     """
 
     def __init__(self, total: int, what: str):
         self._total = total
         self._what = what
         self._said = 0.0  # when the words were last sent; a message for every frame would load the page
+        self._share = _share_of_outer_bar()
         self._bar = comfy.utils.ProgressBar(total)
+        if self._share is not None:  # else that bar jumps back until the first step is done
+            self._move(0, None)
 
     def of(self, total: int) -> None:
         """How many there will be, where that shows only on the way."""
@@ -251,12 +257,41 @@ class Progress:
         image = None
         if preview is not None:
             image = ("JPEG", _to_pil(preview), 512)
-        self._bar.update_absolute(done, self._total, image)
+        self._move(done, image)
+
+    def _move(self, done: int, image: tuple | None) -> None:
+        if self._share is None:
+            self._bar.update_absolute(done, self._total, image)
+            return
+        start, end = self._share
+        part = start + (end - start) * min(1.0, done / max(1, self._total))
+        self._bar.update_absolute(round(OUTER_BAR * part), OUTER_BAR, image)
 
 
 def is_cancelled(error: Exception) -> bool:
     """Whether the user has cancelled; an Exception in older versions, a BaseException in newer ones."""
     return isinstance(error, mm.InterruptProcessingException)
+
+
+def outer_node() -> str | None:
+    """The class of the node that the running one is an inner stage of; None where it stands for itself."""
+    context = get_executing_context()
+    if context is None:
+        return None
+    prompt = get_progress_state().dynprompt
+    shown = prompt.get_display_node_id(context.node_id)
+    return None if shown == context.node_id else prompt.get_node(shown)["class_type"]
+
+
+def _share_of_outer_bar() -> tuple[float, float] | None:
+    """From where to where, 0..1, the running node moves the bar of the node that it is a stage of; None where its bar
+    is its own."""
+    outer = outer_node()
+    if outer is None:
+        return None
+    context = get_executing_context()
+    running = get_progress_state().dynprompt.get_node(context.node_id)["class_type"]
+    return SHARES.get(outer, {}).get(running)
 
 
 def show_text(text: str) -> None:

@@ -21,6 +21,7 @@ WITH_TAIL = {"dawn_full_picture", "dawn_long_audio"}
 """They add 0.4 s of silence."""
 WIDTHS = {
     "dawn_simple": 512,
+    "dawn_say_it_yourself": 512,
     "dawn_talking_head": 512,
     "dawn_auditions": 720,
     "dawn_full_picture": 512,

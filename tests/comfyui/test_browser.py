@@ -40,7 +40,11 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def page(browser, comfy_server) -> Any:
-    """ComfyUI's page as a user has it who has seen the tutorial."""
+    return open_page(browser, comfy_server)
+
+
+def open_page(browser: Any, comfy_server: Any) -> Any:
+    """ComfyUI's page as a user has it who has seen the tutorial; it remembers no other page."""
     comfy_server.post("/settings/Comfy.TutorialCompleted", True)
     page = browser.new_page(viewport={"width": 1600, "height": 900})
     page.set_default_timeout(PATIENCE)

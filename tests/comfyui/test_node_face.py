@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import struct
 import time
@@ -75,8 +76,13 @@ def test_the_models_folder_is_made_at_start(comfy_server):
     assert (comfy_server.base / "models" / "dawn").is_dir()
 
 
-async def texts_on_nodes(url: str, prompt: dict[str, Any]) -> list[tuple[str, str]]:
-    """(node, text) of each text that the page would show on a node while the prompt runs to its end."""
+async def texts_on_nodes(
+    url: str, prompt: dict[str, Any], bars: list[float] | None = None
+) -> list[tuple[str, str]]:
+    """(node, text) of each text that the page would show on a node while the prompt runs to its end.
+
+    bars: receives where the progress bar stands, 0..1, each time that a node moves it
+    """
     shown = []
     async with aiohttp.ClientSession() as session, session.ws_connect(f"{url}/ws?clientId=face") as socket:
         await session.post(f"{url}/prompt", json={"prompt": prompt, "client_id": "face"})
@@ -86,7 +92,11 @@ async def texts_on_nodes(url: str, prompt: dict[str, Any]) -> list[tuple[str, st
                 if event == TEXT_EVENT:
                     (length,) = struct.unpack(">I", message.data[4:8])
                     shown.append((message.data[8 : 8 + length].decode(), message.data[8 + length :].decode()))
-            elif json.loads(message.data)["type"] in ("execution_error", "execution_success"):
+                continue
+            event = json.loads(message.data)
+            if event["type"] == "progress" and bars is not None:
+                bars.append(event["data"]["value"] / event["data"]["max"])
+            if event["type"] in ("execution_error", "execution_success"):
                 return shown
     raise ConnectionError("the server closed the connection")
 
@@ -110,7 +120,7 @@ def test_an_error_is_shown_on_the_node_that_the_user_sees(comfy_server, nodes, n
     assert shown[-1][0] == "7" and "No face found in the picture (64×64)" in shown[-1][1]
 
 
-def test_progress_says_in_words_what_the_node_is_doing(comfy_server):
+def test_the_talking_head_has_one_bar_that_only_grows_and_says_in_words_what_it_does(comfy_server):
     prompt = {
         **SIMPLE,
         "7": {
@@ -119,7 +129,11 @@ def test_progress_says_in_words_what_the_node_is_doing(comfy_server):
         },
         "8": {"class_type": "PreviewAny", "inputs": {"source": ["7", 0]}},
     }
-    shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt), 240))
+    bars: list[float] = []
+    shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt, bars), 240))
+    assert len(bars) > 50 and bars == sorted(bars), "the bar goes back"
+    assert bars[0] <= 0.05 and bars[-1] == 1.0
+    assert max(after - before for before, after in itertools.pairwise(bars)) < 0.15, "it jumps"
     texts = [text for node, text in shown if node == "7"]
     for words in ("finding the face 1/1", "sampling 4/4", "rendering 207/207", "pasting 207/207"):
         assert words in texts

@@ -154,7 +154,7 @@ EXAMPLE_OUTPUTS = {"LoadImage": 0, "LoadAudio": 1, "LoadVideo": 2}
 
 def with_example_node(api: dict[str, Any]) -> dict[str, Any]:
     """The API files load the user's files from ComfyUI's input folder; in the browser DAWN Example, which needs
-    no file there, stands for all that load."""
+    no file there, stands for all that load. What Record Audio takes there is yet to be said."""
     loaders = {name: node for name, node in api.items() if node["class_type"] in EXAMPLE_OUTPUTS}
     first = min(loaders, key=int)
     settings = {
@@ -168,8 +168,13 @@ def with_example_node(api: dict[str, Any]) -> dict[str, Any]:
             return [first, EXAMPLE_OUTPUTS[loaders[value[0]]["class_type"]]]
         return value
 
+    def inputs_of(node: dict[str, Any]) -> dict[str, Any]:
+        if node["class_type"] == "RecordAudio":
+            return {"audio": ""}
+        return {key: rewired(value) for key, value in node["inputs"].items()}
+
     return {first: {"class_type": "DawnExample", "inputs": settings}} | {
-        name: {**node, "inputs": {key: rewired(value) for key, value in node["inputs"].items()}}
+        name: {**node, "inputs": inputs_of(node)}
         for name, node in api.items()
         if name not in loaders
     }
