@@ -30,16 +30,25 @@ class ComfyServer:
     """ComfyUI as a subprocess on a free port of this machine, with a base directory of its own.
 
     `base` receives ComfyUI's folders (models, input, output, user, custom_nodes) and `comfyui.log`.
-    Each folder in `plugins` is linked into its custom_nodes.
+    Each folder in `plugins` is linked into its custom_nodes. `models`, if given, is used as its folder of models.
+    `temporary`: whether `base` is to go when this process dies without stopping the server.
     """
 
     def __init__(
-        self, comfyui: Path, base: Path, plugins: Iterable[Path] = (), arguments: Iterable[str] = ("--cpu",)
+        self,
+        comfyui: Path,
+        base: Path,
+        plugins: Iterable[Path] = (),
+        arguments: Iterable[str] = ("--cpu",),
+        models: Path | None = None,
+        temporary: bool = False,
     ) -> None:
         self.comfyui = comfyui
         self.base = base
         self.plugins = [plugin.resolve() for plugin in plugins]
         self.arguments = list(arguments)
+        self.models = models
+        self.temporary = temporary
         self.log = base / "comfyui.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -48,10 +57,13 @@ class ComfyServer:
         self._make_folders()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
+        environment = {**os.environ, "COMFYUI_PATH": str(self.comfyui), "PYTHONUNBUFFERED": "1"}
+        if self.temporary:
+            environment["COMFY_TEMPORARY"] = str(self.base.resolve())
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(LAUNCHER), *self._command_line(port)],
-                env={**os.environ, "COMFYUI_PATH": str(self.comfyui), "PYTHONUNBUFFERED": "1"},
+                env=environment,
                 stdin=subprocess.PIPE,  # kept open and never written: its end tells of ours
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -82,6 +94,9 @@ class ComfyServer:
         return "\n".join(text.splitlines()[-lines:])
 
     def _make_folders(self) -> None:
+        if self.models is not None and not (self.base / "models").exists():
+            self.base.mkdir(parents=True, exist_ok=True)
+            (self.base / "models").symlink_to(self.models.resolve(), target_is_directory=True)
         for name in ("custom_nodes", "input", "models", "output", "user"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
         for plugin in self.plugins:
