@@ -60,9 +60,10 @@ class Input:
 
 
 class Catalogue:
-    """The classes of nodes that a workflow uses, as one server has them."""
+    """The classes of nodes that a workflow uses, as one server has them. outputs: those that end a workflow."""
 
     def __init__(self, object_info: dict[str, Any]) -> None:
+        self.outputs = {name for name, info in object_info.items() if info.get("output_node")}
         self._inputs: dict[str, dict[str, Input]] = {}
         for name, info in object_info.items():
             groups = info.get("input", {})

@@ -8,7 +8,7 @@ import contextlib
 import shlex
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import ray
@@ -19,10 +19,11 @@ from tqdm import tqdm
 
 from .catalogue import Catalogue
 from .cluster import Slot, connected, given_workers, started_workers
-from .dispatch import Dispatcher, Summary, whole_job
-from .jobs import read_rows
-from .plan import plan_jobs
+from .dispatch import Dispatcher, Summary, Task, whole_job
+from .jobs import Row, read_rows
+from .plan import Job, plan_jobs
 from .results import Results
+from .split import SplitRender
 from .workers import Description, Started
 
 SHOWN_PROBLEMS = 10
@@ -39,19 +40,19 @@ async def run(arguments: argparse.Namespace, workflow: Prompt, root: Path) -> in
     if arguments.check:
         with connected(arguments.ray):
             async with _workers(arguments, root, 1) as slots:
-                jobs = await _plan(arguments, workflow, rows, slots)
+                jobs, _ = await _plan(arguments, workflow, rows, slots)
         print(f"{len(jobs)} rows can run")
         return 0
     with _only_one(arguments.output), contextlib.closing(Results(arguments.output)) as results:
         with connected(arguments.ray):
             async with _workers(arguments, root, arguments.workers) as slots:
-                jobs = await _plan(arguments, workflow, rows, slots)
+                jobs, first_task = await _plan(arguments, workflow, rows, slots)
                 todo = [job for job in jobs if not results.is_done(job)]
                 if len(todo) < len(jobs):
                     _say(f"{len(jobs) - len(todo)} of {len(jobs)} rows are done already")
                 with tqdm(total=len(todo), unit="clip", disable=not todo) as bar:
                     dispatcher = Dispatcher(workflow, results, slots, arguments.retries, bar, _say)
-                    summary = await dispatcher.run(todo, whole_job)
+                    summary = await dispatcher.run(todo, first_task)
         _report(summary, slots)
         return 1 if summary.failed else 0
 
@@ -109,7 +110,10 @@ def _how_to_start(arguments: argparse.Namespace, root: Path) -> Started:
     return Started(comfyui, tuple(plugins), models, tuple(shlex.split(arguments.comfyui_arguments)))
 
 
-async def _plan(arguments: argparse.Namespace, workflow: Prompt, rows: list, slots: list[Slot]) -> list:
+async def _plan(
+    arguments: argparse.Namespace, workflow: Prompt, rows: list[Row], slots: list[Slot]
+) -> tuple[list[Job], Callable[[Dispatcher, Job], Task]]:
+    """The jobs, and what begins one. Raises WorkflowError for all that is wrong with workers or rows."""
     classes = sorted({node["class_type"] for node in workflow.values()})
     names = sorted({v for node in workflow.values() for v in node["inputs"].values() if isinstance(v, str) and v})
     found = await asyncio.gather(*(_describe(slot, classes, names) for slot in slots))
@@ -120,9 +124,11 @@ async def _plan(arguments: argparse.Namespace, workflow: Prompt, rows: list, slo
     for slot, entry in zip(slots, found, strict=True):
         if lacking := sorted(set(classes) - set(entry.object_info)):
             raise WorkflowError(f"{slot.name} has no node {', '.join(lacking)}; is the plugin installed there?")
-    return plan_jobs(
-        workflow, rows, Catalogue(found[0].object_info), arguments.workflow.parent, arguments.jobs.parent
-    )
+    catalogue = Catalogue(found[0].object_info)
+    jobs = plan_jobs(workflow, rows, catalogue, arguments.workflow.parent, arguments.jobs.parent)
+    if arguments.split_render == 1:
+        return jobs, whole_job
+    return jobs, SplitRender(workflow, catalogue.outputs, arguments.split_render).first_task
 
 
 async def _describe(slot: Slot, classes: list[str], names: list[str]) -> Description | str:

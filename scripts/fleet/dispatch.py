@@ -12,7 +12,7 @@ import hashlib
 import io
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ from comfy_client import Prompt, WorkflowError
 from .cluster import Slot
 from .plan import Job, LocalFile
 from .results import DONE, FAILED, Results, save
-from .workers import LOST, Description, Outcome
+from .workers import LOST, Description, Outcome, SavedFile
 
 MOST_LOSSES = 3
 """How many workers may go away with a job in their hands before the job is held to be the cause."""
@@ -36,7 +36,7 @@ class Task:
     """Something for one worker to run: a whole job, or a step of one.
 
     files: what the prompt loads, as a file here or as bytes under the name that the prompt has
-    then: takes the outcome; what it returns is to be run next, nothing when the job has ended
+    then: takes the outcome; what it returns is to be run next. Raises WorkflowError when the job cannot go on
     """
 
     job: Job
@@ -166,7 +166,10 @@ class Dispatcher:
             return
         if outcome.state == DONE:
             slot.done += 1
-            self._waiting.extendleft(reversed(task.then(slot, outcome)))
+            try:
+                self._waiting.extendleft(reversed(task.then(slot, outcome)))
+            except WorkflowError as error:
+                self.fail(task.job, slot, outcome.seconds, str(error))
             return
         if outcome.state == LOST:
             task.losses += 1
@@ -202,15 +205,17 @@ class Dispatcher:
 
     # ------------------------------------------------------------ what tasks call when they end
 
-    def keep(self, job: Job, slot: Slot, seconds: float, files: list[tuple[str, bytes]]) -> None:
-        """Write a job's files (suffix and content) and its line. Raises OSError."""
+    def keep(self, job: Job, slot: Slot, seconds: float, files: Sequence[SavedFile]) -> None:
+        """Write a job's files and its line. Raises OSError, and WorkflowError when there are none."""
+        if not files:
+            raise WorkflowError("the workflow saved nothing; it needs a node such as Save Video")
         names = []
-        for number, (suffix, content) in enumerate(files, 1):
-            names.append(f"{job.name}{'' if number == 1 else f'_{number}'}{suffix}")
-            save(self.results.folder, names[-1], content)
+        for number, file in enumerate(files, 1):
+            names.append(f"{job.name}{'' if number == 1 else f'_{number}'}{file.suffix}")
+            save(self.results.folder, names[-1], file.content)
         self.results.add(job, DONE, seconds, slot.name, names)
         self.summary.done += 1
-        self.summary.video += sum(_video_seconds(content) for suffix, content in files if suffix in _VIDEOS)
+        self.summary.video += sum(_video_seconds(file.content) for file in files if file.suffix in _VIDEOS)
         self._ended(job)
 
     def fail(self, job: Job, slot: Slot, seconds: float, error: str) -> None:
@@ -235,7 +240,7 @@ def whole_job(dispatcher: Dispatcher, job: Job) -> Task:
     """A job that one worker does alone."""
 
     def then(slot: Slot, outcome: Outcome) -> list[Task]:
-        dispatcher.keep(job, slot, outcome.seconds, list(outcome.files))
+        dispatcher.keep(job, slot, outcome.seconds, outcome.files)
         return []
 
     return Task(job, job.prompt(dispatcher.workflow), {file.stored: file for _, file in job.files}, then)

@@ -41,17 +41,27 @@ class Started:
 
 
 @dataclass(frozen=True)
+class SavedFile:
+    """node: id of the one that saved it; suffix: of its name."""
+
+    node: str
+    suffix: str
+    content: bytes
+
+
+@dataclass(frozen=True)
 class Outcome:
     """What became of a job on a worker.
 
     state: DONE, FAILED (the job's fault as far as anybody knows) or LOST (the worker went away)
-    seconds: from queueing to the last event; files: suffix of the name and content, in the workflow's order
+    seconds: from queueing to the last event
+    files: what was saved, in the workflow's order
     reports: what the nodes showed, as in ComfyUI's history
     """
 
     state: str
     seconds: float = 0.0
-    files: tuple[tuple[str, bytes], ...] = ()
+    files: tuple[SavedFile, ...] = ()
     error: str = ""
     reports: dict[str, Any] = field(default_factory=dict)
 
@@ -136,8 +146,12 @@ class Worker:
             queued = time.monotonic()
             reports = await client.run(prompt, _Silent(prompt))
             seconds = time.monotonic() - queued
-            entries = saved_files(reports)
-            contents = await asyncio.gather(*(client.read(entry) for entry in entries))
+            entries = [
+                (node, entry) for node in prompt if node in reports for entry in saved_files({node: reports[node]})
+            ]
+            if any(entry["type"] == "output" for _, entry in entries):
+                entries = [(node, entry) for node, entry in entries if entry["type"] == "output"]
+            contents = await asyncio.gather(*(client.read(entry) for _, entry in entries))
         except (ComfyServerError, ConnectionLost, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             await self._forget_connection()
             return Outcome(LOST, time.monotonic() - began, error=str(error) or type(error).__name__)
@@ -145,11 +159,11 @@ class Worker:
             return Outcome(FAILED, time.monotonic() - began, error=str(error))
         finally:
             self._job = None
-        if not entries:
-            return Outcome(FAILED, seconds, error="the workflow saved nothing; it needs a node such as Save Video")
-        names = (Path(entry["filename"]) for entry in entries)
-        suffixes = ["".join(name.suffixes[-2:]) if ".motion" in name.suffixes else name.suffix for name in names]
-        return Outcome(DONE, seconds, tuple(zip(suffixes, contents, strict=True)), reports=reports)
+        files = (
+            SavedFile(node, _suffix(entry["filename"]), content)
+            for (node, entry), content in zip(entries, contents, strict=True)
+        )
+        return Outcome(DONE, seconds, tuple(files), reports=reports)
 
     async def close(self) -> None:
         """Cancel what runs and leave nothing behind."""
@@ -221,6 +235,12 @@ class WorkerGroup:
 
     async def close(self) -> None:
         await asyncio.gather(*(worker.close() for worker in self._workers))
+
+
+def _suffix(name: str) -> str:
+    """Of clip.mp4 .mp4, of clip.motion.safetensors both."""
+    suffixes = Path(name).suffixes
+    return "".join(suffixes[-2:] if suffixes[-2:-1] == [".motion"] else suffixes[-1:])
 
 
 def _digest(text: str) -> str:
