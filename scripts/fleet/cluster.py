@@ -25,6 +25,8 @@ from comfy_client import WorkflowError
 
 from .workers import Given, Started, WorkerGroup
 
+SCRIPTS = Path(__file__).resolve().parents[1]
+
 LOCAL = "local"
 MOST_CPUS = 4
 """Of one ComfyUI without a GPU, when nobody says how many: more make a single small job hardly faster."""
@@ -51,8 +53,12 @@ def connected(address: str) -> Iterator[None]:
     Raises WorkflowError when there is none.
     """
     folder = None
-    # Its own warnings (token, dashboard) say nothing about the jobs.
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    # Its own warnings (token, dashboard) say nothing about the jobs. Its processes need these scripts.
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "runtime_env": {"working_dir": str(SCRIPTS), "excludes": ["browser/", "**/__pycache__/"]},
+    }
     if address == LOCAL:
         # Else Ray leaves a token in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
@@ -60,8 +66,7 @@ def connected(address: str) -> Iterator[None]:
         folder = _temporary_folder()
         options |= {"address": "local", "include_dashboard": False, "_temp_dir": str(folder)}
     else:
-        # The machines of a cluster need ComfyUI, and not these scripts.
-        options |= {"address": address, "runtime_env": {"working_dir": str(Path(__file__).resolve().parents[1])}}
+        options["address"] = address
     try:
         ray.init(**options)
     except (ConnectionError, ValueError, RuntimeError, OSError) as error:

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import shlex
 import sys
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -158,7 +157,7 @@ def _few(names: list[str]) -> str:
 def _report(summary: Summary, slots: list[Slot]) -> None:
     minutes = summary.seconds / 60
     print(
-        f"{summary.done} done, {summary.failed} failed in {time.strftime('%H:%M:%S', time.gmtime(summary.seconds))}"
+        f"{summary.done} done, {summary.failed} failed in {summary.seconds:.1f} s"
         + (f"; {summary.video / minutes:.0f} s of video a minute" if summary.video and minutes else "")
     )
     for slot in slots if summary.seconds and summary.done + summary.failed else []:
