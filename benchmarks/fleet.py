@@ -44,7 +44,10 @@ def talking(longest: int, with_frames: bool) -> dict:
     del workflow["12"]
     workflow["15"]["inputs"]["longest_side"] = longest
     if with_frames:
-        workflow["20"] = {"class_type": "SaveImage", "inputs": {"images": ["15", 0], "filename_prefix": "frames"}}
+        workflow["20"] = {
+            "class_type": "SaveImage",
+            "inputs": {"images": ["15", 0], "filename_prefix": "frames"},
+        }
     return workflow
 
 
@@ -117,12 +120,11 @@ def table(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str
     base = folder / "comfy"
     with ComfyServer(Path(os.environ["COMFYUI_PATH"]), base, [ROOT]) as server:
         before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-        done = Fleet(
-            talking(256, False), rows, "--check", "--servers", server.url, output=folder / "checked"
-        )
+        done = Fleet(talking(256, False), rows, "--check", "--servers", server.url, output=folder / "checked")
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1000
     note = "" if before < peak * 1000 else ", or less: another child was larger"
-    return [("10,000 rows: --check, Ray's start included", "≤ 20 s, ≤ 500 MB", f"{done.wall:.1f} s, {peak:.0f} MB{note}")]
+    measured = f"{done.wall:.1f} s, {peak:.0f} MB{note}"
+    return [("10,000 rows: --check, Ray's start included", "≤ 20 s, ≤ 500 MB", measured)]
 
 
 def stubs(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str]]:
@@ -132,7 +134,13 @@ def stubs(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str
         done = Fleet(WORKFLOW, rows, "--servers", servers.urls, output=folder / "stubs")
         worked = sum(end - begin for server in servers.servers for begin, end in server.spans)
     share = worked / (64 * done.seconds)
-    return [(f"64 stub servers, {each} jobs of {seconds:g} s each", "≥ 90 %", f"{share:.0%} of their time at work")]
+    return [
+        (
+            f"64 stub servers, {each} jobs of {seconds:g} s each",
+            "≥ 90 %",
+            f"{share:.0%} of their time at work",
+        )
+    ]
 
 
 def split(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str]]:
@@ -142,9 +150,19 @@ def split(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str
     row = spoken("long", 1, 0) | {"LoadAudio.audio": speech}
     whole = Fleet(talking(128, True), [row], "--cpus", "1", "--workers", "1", output=folder / "whole")
     parts = Fleet(
-        talking(128, True), [row], "--cpus", "1", "--workers", "2", "--split-render", "4", output=folder / "parts"
+        talking(128, True),
+        [row],
+        "--cpus",
+        "1",
+        "--workers",
+        "2",
+        "--split-render",
+        "4",
+        output=folder / "parts",
     )
-    names = [[name for name in run.lines[0]["files"].split("|") if name.endswith(".png")] for run in (whole, parts)]
+    names = [
+        [name for name in run.lines[0]["files"].split("|") if name.endswith(".png")] for run in (whole, parts)
+    ]
     differ = sum(
         (np.array(Image.open(folder / "whole" / one)) != np.array(Image.open(folder / "parts" / two))).any()
         for one, two in zip(*names, strict=True)
@@ -159,8 +177,8 @@ def split(options: argparse.Namespace, folder: Path) -> list[tuple[str, str, str
             f"{seconds:g} s in 4 ranges on two workers",
             "equal frames; joined file plays, sound in step",
             f"{differ} of {len(names[0])} frames differ; {len(pictures)} frames in the file, "
-            f"{'evenly spaced' if even else 'NOT evenly spaced'}, {sound:.2f} s of sound; {parts.seconds:.0f} s, on one "
-            f"worker {whole.seconds:.0f} s",
+            f"{'evenly spaced' if even else 'NOT evenly spaced'}, {sound:.2f} s of sound; "
+            f"{parts.seconds:.0f} s, on one worker {whole.seconds:.0f} s",
         )
     ]
 
@@ -176,7 +194,9 @@ MEASUREMENTS = {"clips": clips, "overhead": overhead, "table": table, "stubs": s
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", nargs="+", choices=MEASUREMENTS, default=list(MEASUREMENTS))
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--clip-seconds", type=float, default=0.4)

@@ -4,15 +4,12 @@ Tests and demo start ComfyUI through this, so that no server stays behind howeve
 has to be a pipe from the parent, which the parent keeps open.
 
     COMFYUI_PATH=/path/to/ComfyUI python scripts/comfy_launcher.py --cpu --port 8188
-
-COMFY_TEMPORARY names a folder to remove when the parent has died before it could do so itself.
 """
 
 from __future__ import annotations
 
 import os
 import runpy
-import shutil
 import sys
 import threading
 from pathlib import Path
@@ -21,8 +18,6 @@ from pathlib import Path
 def stop_with_parent() -> None:
     def wait() -> None:
         sys.stdin.buffer.read()
-        if temporary := os.environ.get("COMFY_TEMPORARY"):
-            shutil.rmtree(temporary, ignore_errors=True)
         os._exit(0)
 
     threading.Thread(target=wait, daemon=True).start()

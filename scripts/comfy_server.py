@@ -31,7 +31,6 @@ class ComfyServer:
 
     `base` receives ComfyUI's folders (models, input, output, user, custom_nodes) and `comfyui.log`.
     Each folder in `plugins` is linked into its custom_nodes. `models`, if given, is used as its folder of models.
-    `temporary`: whether `base` is to go when this process dies without stopping the server.
     """
 
     def __init__(
@@ -41,14 +40,12 @@ class ComfyServer:
         plugins: Iterable[Path] = (),
         arguments: Iterable[str] = ("--cpu",),
         models: Path | None = None,
-        temporary: bool = False,
     ) -> None:
         self.comfyui = comfyui
         self.base = base
         self.plugins = [plugin.resolve() for plugin in plugins]
         self.arguments = list(arguments)
         self.models = models
-        self.temporary = temporary
         self.log = base / "comfyui.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -57,13 +54,10 @@ class ComfyServer:
         self._make_folders()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        environment = {**os.environ, "COMFYUI_PATH": str(self.comfyui), "PYTHONUNBUFFERED": "1"}
-        if self.temporary:
-            environment["COMFY_TEMPORARY"] = str(self.base.resolve())
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(LAUNCHER), *self._command_line(port)],
-                env=environment,
+                env={**os.environ, "COMFYUI_PATH": str(self.comfyui), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.PIPE,  # kept open and never written: its end tells of ours
                 stdout=log,
                 stderr=subprocess.STDOUT,

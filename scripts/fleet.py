@@ -34,16 +34,22 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("jobs", type=Path, help="a table: .csv, .jsonl or .parquet")
     parser.add_argument("--output", type=Path, required=True, help="folder for the files and results.csv")
     parser.add_argument("--check", action="store_true", help="check all rows and stop")
-    parser.add_argument("--servers", type=_urls, default=[], metavar="URL,URL", help="ComfyUIs that run already")
+    parser.add_argument(
+        "--servers", type=_urls, default=[], metavar="URL,URL", help="ComfyUIs that run already"
+    )
     parser.add_argument(
         "--ray",
         default="local",
         metavar="ADDRESS",
         help="local (default: this machine), auto (the cluster that this machine belongs to) or ray://…",
     )
-    parser.add_argument("--cpus", type=_positive, metavar="N", help="cores of each ComfyUI, which then uses no GPU")
+    parser.add_argument(
+        "--cpus", type=_positive, metavar="N", help="cores of each ComfyUI, which then uses no GPU"
+    )
     parser.add_argument("--workers", type=_positive, metavar="N", help="start no more ComfyUIs than these")
-    parser.add_argument("--retries", type=_natural, default=1, metavar="N", help="of a job that fails (default: 1)")
+    parser.add_argument(
+        "--retries", type=_natural, default=1, metavar="N", help="of a job that fails (default: 1)"
+    )
     parser.add_argument(
         "--split-render",
         type=_positive,
@@ -93,7 +99,10 @@ def main() -> int:
     try:
         from fleet.command import run
     except ImportError as error:
-        print(f"error: {error.name} is missing: pip install -r {ROOT / 'requirements-fleet.txt'}", file=sys.stderr)
+        print(
+            f"error: {error.name} is missing: pip install -r {ROOT / 'requirements-fleet.txt'}",
+            file=sys.stderr,
+        )
         return 1
     try:
         return asyncio.run(run(arguments, read_workflow(arguments.workflow), ROOT))

@@ -30,7 +30,9 @@ class ColourSums:
     @classmethod
     def of(cls, frames: Tensor, weight: Tensor) -> ColourSums:
         """Frames [F, H, W, 3 or more], read one at a time; weight [h, w, 1] of any size: which pixels count."""
-        share = F.interpolate(weight.movedim(-1, 0)[None], frames.shape[1:3], mode="bilinear")[0, 0, ..., None]
+        share = F.interpolate(weight.movedim(-1, 0)[None], frames.shape[1:3], mode="bilinear")[
+            0, 0, ..., None
+        ]
         share = share / share.sum()
         sums = torch.zeros(2, 3, dtype=torch.float64)
         for frame in frames:
@@ -53,7 +55,9 @@ class ColourSums:
         try:
             record = json.loads(text)
             frames, sums = record["frames"], torch.tensor(record["sums"], dtype=torch.float64)
-            if not (isinstance(frames, int) and frames > 0 and sums.shape == (2, 3) and sums.isfinite().all()):
+            if not (
+                isinstance(frames, int) and frames > 0 and sums.shape == (2, 3) and sums.isfinite().all()
+            ):
                 raise ValueError("wrong numbers")
         except (ValueError, KeyError, TypeError, RuntimeError) as error:
             raise ValueError(f"{text[:60]!r} holds no measured colors ({error})") from None

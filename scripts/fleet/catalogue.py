@@ -90,7 +90,9 @@ def definition(info: dict[str, Any]) -> str:
         for group, entries in info.get("input", {}).items()
         if group in ("required", "optional")
     }
-    return json.dumps([inputs, info.get("output"), info.get("description"), info.get("display_name")], sort_keys=True)
+    return json.dumps(
+        [inputs, info.get("output"), info.get("description"), info.get("display_name")], sort_keys=True
+    )
 
 
 def _input(entry: Any) -> Input:

@@ -11,9 +11,8 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from comfy_client import WorkflowError
 
+from .temporary import own_folder
 from .workers import Given, Started, WorkerGroup
 
 SCRIPTS = Path(__file__).resolve().parents[1]
@@ -47,8 +47,10 @@ class Slot:
 
 
 @contextlib.contextmanager
-def connected(address: str) -> Iterator[None]:
+def connected(address: str) -> Iterator[Path | None]:
     """Ray for as long as the block runs: LOCAL starts one on this machine, `auto` and ray://… find a running one.
+
+    Yields the folder of a local one, which goes with it.
 
     Raises WorkflowError when there is none.
     """
@@ -63,7 +65,7 @@ def connected(address: str) -> Iterator[None]:
         # Else Ray leaves a token in the home folder.
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         os.environ.pop("RAY_ADDRESS", None)  # an address there would win over "local"
-        folder = _temporary_folder()
+        folder = own_folder(_FOLDER)
         options |= {"address": "local", "include_dashboard": False, "_temp_dir": str(folder)}
     else:
         options["address"] = address
@@ -74,7 +76,7 @@ def connected(address: str) -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
         raise WorkflowError(f"no Ray at {address}: {str(error).splitlines()[0]}") from None
     try:
-        yield
+        yield folder
     finally:
         ray.shutdown()
         if folder is not None:
@@ -100,7 +102,7 @@ def started_workers(how: Started, cpus: int | None, most: int | None = None) -> 
             cpus = max(1, min(MOST_CPUS, *(int(machine.get("CPU", 0)) for machine in machines), MOST_CPUS))
         count = sum(int(machine.get("CPU", 0)) // cpus for machine in machines)
         options = {"num_cpus": cpus}
-        how = Started(how.comfyui, how.plugins, how.models, ("--cpu", *how.arguments))
+        how = replace(how, arguments=("--cpu", *how.arguments))
     if count == 0:
         raise WorkflowError(f"no machine has {cpus} cores (--cpus) for a ComfyUI")
     count = min(count, most or count)
@@ -110,23 +112,3 @@ def started_workers(how: Started, cpus: int | None, most: int | None = None) -> 
 def _actor(sources: list[Given | Started], **options: Any) -> Any:
     # An actor that dies is made again, on another machine if need be; its job is given out anew by the driver.
     return ray.remote(WorkerGroup).options(max_restarts=-1, max_task_retries=0, **options).remote(sources)
-
-
-def _temporary_folder() -> Path:
-    """A new folder for Ray's sockets and logs; those of drivers that were killed go."""
-    parent = Path(tempfile.gettempdir())
-    for folder in parent.glob(f"{_FOLDER}*"):
-        process = folder.name.removeprefix(_FOLDER)
-        if process.isdecimal() and not _is_alive(int(process)):
-            shutil.rmtree(folder, ignore_errors=True)
-    return parent / f"{_FOLDER}{os.getpid()}"
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True

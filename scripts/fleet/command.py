@@ -8,6 +8,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import ray
@@ -37,15 +38,15 @@ async def run(arguments: argparse.Namespace, workflow: Prompt, root: Path) -> in
     """The exit status: 0 when every row is done. Raises WorkflowError."""
     rows = read_rows(arguments.jobs)  # a mistake there is said before anything starts
     if arguments.check:
-        with connected(arguments.ray):
-            async with _workers(arguments, root, 1) as slots:
-                jobs, _ = await _plan(arguments, workflow, rows, slots)
+        with connected(arguments.ray) as folder:
+            async with _workers(arguments, root, folder, 1) as slots:
+                jobs, _ = await plan_with(arguments, workflow, rows, slots)
         print(f"{len(jobs)} rows can run")
         return 0
     with _only_one(arguments.output), contextlib.closing(Results(arguments.output)) as results:
-        with connected(arguments.ray):
-            async with _workers(arguments, root, arguments.workers) as slots:
-                jobs, first_task = await _plan(arguments, workflow, rows, slots)
+        with connected(arguments.ray) as folder:
+            async with _workers(arguments, root, folder, arguments.workers) as slots:
+                jobs, first_task = await plan_with(arguments, workflow, rows, slots)
                 todo = [job for job in jobs if not results.is_done(job)]
                 if len(todo) < len(jobs):
                     _say(f"{len(jobs) - len(todo)} of {len(jobs)} rows are done already")
@@ -72,11 +73,14 @@ def _only_one(output: Path):
 
 
 @contextlib.asynccontextmanager
-async def _workers(arguments: argparse.Namespace, root: Path, most: int | None) -> AsyncIterator[list[Slot]]:
+async def _workers(
+    arguments: argparse.Namespace, root: Path, folder: Path | None, most: int | None
+) -> AsyncIterator[list[Slot]]:
     if arguments.servers:
         slots = given_workers(arguments.servers)
     else:
-        slots = started_workers(_how_to_start(arguments, root), arguments.cpus, most)
+        how = replace(_how_to_start(arguments, root), folder=folder)
+        slots = started_workers(how, arguments.cpus, most)
         _say(f"starting {len(slots)} ComfyUI")
     try:
         yield slots
@@ -109,20 +113,26 @@ def _how_to_start(arguments: argparse.Namespace, root: Path) -> Started:
     return Started(comfyui, tuple(plugins), models, tuple(shlex.split(arguments.comfyui_arguments)))
 
 
-async def _plan(
+async def plan_with(
     arguments: argparse.Namespace, workflow: Prompt, rows: list[Row], slots: list[Slot]
 ) -> tuple[list[Job], Callable[[Dispatcher, Job], Task]]:
     """The jobs, and what begins one. Raises WorkflowError for all that is wrong with workers or rows."""
     classes = sorted({node["class_type"] for node in workflow.values()})
-    names = sorted({v for node in workflow.values() for v in node["inputs"].values() if isinstance(v, str) and v})
+    names = sorted(
+        {v for node in workflow.values() for v in node["inputs"].values() if isinstance(v, str) and v}
+    )
     found = await asyncio.gather(*(_describe(slot, classes, names) for slot in slots))
-    if problems := [f"{slot.name}: {text}" for slot, text in zip(slots, found, strict=True) if isinstance(text, str)]:
+    if problems := [
+        f"{slot.name}: {text}" for slot, text in zip(slots, found, strict=True) if isinstance(text, str)
+    ]:
         raise WorkflowError("\n".join(problems))
     for line in differences({slot.name: entry.versions for slot, entry in zip(slots, found, strict=True)}):
         _say(f"warning: {line}")
     for slot, entry in zip(slots, found, strict=True):
         if lacking := sorted(set(classes) - set(entry.object_info)):
-            raise WorkflowError(f"{slot.name} has no node {', '.join(lacking)}; is the plugin installed there?")
+            raise WorkflowError(
+                f"{slot.name} has no node {', '.join(lacking)}; is the plugin installed there?"
+            )
     catalogue = Catalogue(found[0].object_info)
     jobs = plan_jobs(workflow, rows, catalogue, arguments.workflow.parent, arguments.jobs.parent)
     if arguments.split_render == 1:

@@ -126,8 +126,8 @@ class Dispatcher:
                     self._account(slot, task, outcome)
                 except OSError as error:
                     raise WorkflowError(
-                        f"{task.job.row}: cannot write to {self.results.folder}: {error.strerror or error}. What is done "
-                        "is kept; make room and run the command again"
+                        f"{task.job.row}: cannot write to {self.results.folder}: {error.strerror or error}. What is "
+                        "done is kept; make room and run the command again"
                     ) from None
                 async with self._changed:
                     self._changed.notify_all()
@@ -152,7 +152,11 @@ class Dispatcher:
             return Outcome(FAILED, error=str(error))
         try:
             outcome = await slot.actor.run.remote(slot.index, task.prompt, list(task.files), contents)
-        except (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.RayTaskError) as error:
+        except (
+            ray.exceptions.RayActorError,
+            ray.exceptions.ObjectLostError,
+            ray.exceptions.RayTaskError,
+        ) as error:
             if isinstance(error, ray.exceptions.RayTaskError):
                 raise  # a mistake in this program
             return Outcome(LOST, error="its process has died")

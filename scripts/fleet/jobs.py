@@ -93,7 +93,9 @@ def _read_json_lines(path: Path) -> Iterator[dict[str, Any]]:
             except ValueError as error:
                 raise ValueError(f"line {line} is not JSON: {error}") from None
             if not isinstance(record, dict):
-                raise ValueError(f'line {line} is not an object such as {{"name": "a", "LoadImage.image": "a.png"}}')
+                raise ValueError(
+                    f'line {line} is not an object such as {{"name": "a", "LoadImage.image": "a.png"}}'
+                )
             yield record
 
 
@@ -109,4 +111,9 @@ def _read_parquet(path: Path) -> Iterator[dict[str, Any]]:
         raise ValueError(f"is not a Parquet file: {error}") from None
 
 
-_READERS = {".csv": _read_csv, ".jsonl": _read_json_lines, ".ndjson": _read_json_lines, ".parquet": _read_parquet}
+_READERS = {
+    ".csv": _read_csv,
+    ".jsonl": _read_json_lines,
+    ".ndjson": _read_json_lines,
+    ".parquet": _read_parquet,
+}

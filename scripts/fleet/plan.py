@@ -153,7 +153,9 @@ def plan_jobs(
     """
     missing = {node["class_type"]: id for id, node in workflow.items() if node["class_type"] not in catalogue}
     if missing:
-        raise WorkflowError("\n".join(f"node {id}: the server has no node {name}" for name, id in missing.items()))
+        raise WorkflowError(
+            "\n".join(f"node {id}: the server has no node {name}" for name, id in missing.items())
+        )
     digests, problems = Digests(), []
     columns: dict[str, _Column] = {}
     for title in dict.fromkeys(key for row in rows for key in row.values):

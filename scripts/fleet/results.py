@@ -75,7 +75,15 @@ class Results:
         ended = time.strftime("%Y-%m-%d %H:%M:%S")
         error = " ".join(error.split())
         result = Result(
-            job.row.number, job.name, state, round(seconds, 3), worker, "|".join(files), error, ended, job.digest
+            job.row.number,
+            job.name,
+            state,
+            round(seconds, 3),
+            worker,
+            "|".join(files),
+            error,
+            ended,
+            job.digest,
         )
         self._write([str(value) for value in asdict(result).values()])
         self._last[job.name] = result
@@ -108,7 +116,9 @@ class Results:
             try:
                 result = Result(**{**record, "row": int(record["row"]), "seconds": float(record["seconds"])})
             except (TypeError, ValueError):
-                raise WorkflowError(f"{self.path}, line {reader.line_num}: cannot be read; remove it") from None
+                raise WorkflowError(
+                    f"{self.path}, line {reader.line_num}: cannot be read; remove it"
+                ) from None
             self._last[result.name] = result
 
 

@@ -8,6 +8,7 @@ with the sum of what was measured.
 from __future__ import annotations
 
 import copy
+import itertools
 import json
 import tempfile
 from dataclasses import dataclass, field
@@ -45,7 +46,9 @@ class SplitRender:
         self.parts = parts
         renders = [node for node, entry in workflow.items() if entry["class_type"] == RENDER]
         if len(renders) != 1:
-            raise WorkflowError(f"--split-render needs a workflow with one {RENDER}; this one has {len(renders)}")
+            raise WorkflowError(
+                f"--split-render needs a workflow with one {RENDER}; this one has {len(renders)}"
+            )
         (self.render,) = renders
         inputs = workflow[self.render]["inputs"]
         if not isinstance(inputs.get("motion"), list):
@@ -72,7 +75,9 @@ class SplitRender:
         entry = workflow[node]
         name = f"--split-render: node {node} ({entry['class_type']})"
         if entry["class_type"] not in FRAME_BY_FRAME:
-            raise WorkflowError(f"{name} may look at several frames at once; ranges could differ from the whole clip")
+            raise WorkflowError(
+                f"{name} may look at several frames at once; ranges could differ from the whole clip"
+            )
         if node in self.sounds and entry["inputs"].get("audio") not in (None, [self.render, _SOUND]):
             raise WorkflowError(f"{name} must take its audio from node {self.render} ({RENDER})")
         if node in self.pastes:
@@ -80,8 +85,10 @@ class SplitRender:
                 raise WorkflowError(f"{name} must have first_frame 0")
             if set(_above(workflow, [node])) - {node} & set(self.pastes):
                 raise WorkflowError(f"{name} pastes what another {PASTE} made; only one can be split")
-        if any(isinstance(value, list) and value[0] == self.render and value[1] > _SOUND + 1
-               for value in entry["inputs"].values()):
+        if any(
+            isinstance(value, list) and value[0] == self.render and value[1] > _SOUND + 1
+            for value in entry["inputs"].values()
+        ):
             raise WorkflowError(f"{name} uses an unknown output of node {self.render}")  # fmt: skip
 
     def first_task(self, dispatcher: Dispatcher, job: Job) -> Task:
@@ -120,7 +127,7 @@ class _SplitJob:
         self.total, self.sound = _read_motion(self.motion)
         parts = min(self.plan.parts, self.total)
         ends = [self.total * part // parts for part in range(parts + 1)]
-        self.ranges = [(first, end - 1) for first, end in zip(ends, ends[1:], strict=False)]
+        self.ranges = [(first, end - 1) for first, end in itertools.pairwise(ends)]
         if self._matched():
             return [self._measure(number) for number in range(parts)]
         return self._render_all()
@@ -130,7 +137,9 @@ class _SplitJob:
     def _matched(self) -> list[str]:
         """Nodes whose color match depends on which frames they get."""
         inputs = {node: self.whole[node]["inputs"] for node in self.plan.pastes}
-        return [node for node, own in inputs.items() if own.get("colour_match", 1) != 0 and not own.get("colors")]
+        return [
+            node for node, own in inputs.items() if own.get("colour_match", 1) != 0 and not own.get("colors")
+        ]
 
     def _measure(self, number: int) -> Task:
         prompt = self._range(number)
@@ -141,7 +150,9 @@ class _SplitJob:
 
         def then(slot: Slot, outcome: Outcome) -> list[Task]:
             self.seconds += outcome.seconds
-            self.measured[number] = {node: outcome.reports[_COLORS + node]["text"][0] for node in self._matched()}
+            self.measured[number] = {
+                node: outcome.reports[_COLORS + node]["text"][0] for node in self._matched()
+            }
             return self._render_all() if len(self.measured) == len(self.ranges) else []
 
         return self._task(_only(prompt, shown), then)
@@ -149,7 +160,9 @@ class _SplitJob:
     # ------------------------------------------------------------ the frames
 
     def _render_all(self) -> list[Task]:
-        colors = {node: _sum([self.measured[number][node] for number in self.measured]) for node in self._matched()}
+        colors = {
+            node: _sum([self.measured[number][node] for number in self.measured]) for node in self._matched()
+        }
         return [self._render(number, colors) for number in range(len(self.ranges))]
 
     def _render(self, number: int, colors: dict[str, str]) -> Task:
@@ -187,7 +200,8 @@ class _SplitJob:
         files = []
         for node in self.plan.outputs:
             of_ranges = [
-                [file for file in self.rendered[number] if file.node == node] for number in range(len(self.ranges))
+                [file for file in self.rendered[number] if file.node == node]
+                for number in range(len(self.ranges))
             ]
             saved = [file for part in of_ranges for file in part]
             if self.whole[node]["class_type"] != "SaveVideo":
@@ -207,7 +221,9 @@ class _SplitJob:
     def _task(self, prompt: Prompt, then: Any) -> Task:
         from .dispatch import Task
 
-        used = [value for entry in prompt.values() for value in entry["inputs"].values() if isinstance(value, str)]
+        used = [
+            value for entry in prompt.values() for value in entry["inputs"].values() if isinstance(value, str)
+        ]
         files: dict[str, Any] = {file.stored: file for _, file in self.job.files if file.stored in used}
         stored = prompt.get(_MOTION, {}).get("inputs", {}).get("motion")
         if isinstance(stored, str):

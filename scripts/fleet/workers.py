@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from comfy_client import ComfyClient, ConnectionLost, Prompt, WorkflowError, sav
 from comfy_server import ComfyServer, ComfyServerError
 
 from .catalogue import definition
+from .temporary import own_folder
 
 DONE, FAILED, LOST = "done", "failed", "lost"
 
@@ -32,12 +32,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Started:
-    """How to start a ComfyUI on the machine of the actor."""
+    """How to start a ComfyUI on the machine of the actor. folder: for its files; None is the system's."""
 
     comfyui: Path
     plugins: tuple[Path, ...]
     models: Path | None
     arguments: tuple[str, ...]
+    folder: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,21 @@ class Worker:
             reports = await client.run(prompt, _Silent(prompt))
             seconds = time.monotonic() - queued
             entries = [
-                (node, entry) for node in prompt if node in reports for entry in saved_files({node: reports[node]})
+                (node, entry)
+                for node in prompt
+                if node in reports
+                for entry in saved_files({node: reports[node]})
             ]
             if any(entry["type"] == "output" for _, entry in entries):
                 entries = [(node, entry) for node, entry in entries if entry["type"] == "output"]
             contents = await asyncio.gather(*(client.read(entry) for _, entry in entries))
-        except (ComfyServerError, ConnectionLost, aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+        except (
+            ComfyServerError,
+            ConnectionLost,
+            aiohttp.ClientError,
+            asyncio.TimeoutError,
+            OSError,
+        ) as error:
             await self._forget_connection()
             return Outcome(LOST, time.monotonic() - began, error=str(error) or type(error).__name__)
         except WorkflowError as error:
@@ -180,7 +190,9 @@ class Worker:
 
     @property
     def url(self) -> str:
-        return self.source.url if isinstance(self.source, Given) else self._server.url if self._server else "?"
+        return (
+            self.source.url if isinstance(self.source, Given) else self._server.url if self._server else "?"
+        )
 
     @property
     def process(self) -> int | None:
@@ -188,7 +200,9 @@ class Worker:
         return self._server.process.pid if self._server and self._server.process else None
 
     async def _client(self) -> ComfyClient:
-        if isinstance(self.source, Started) and (self._server is None or self._server.process.poll() is not None):
+        if isinstance(self.source, Started) and (
+            self._server is None or self._server.process.poll() is not None
+        ):
             await self._forget_connection()
             await asyncio.to_thread(self._start)
         if self._session is None:
@@ -199,10 +213,10 @@ class Worker:
     def _start(self) -> None:
         if self._base is not None:
             shutil.rmtree(self._base, ignore_errors=True)
-        self._base = Path(tempfile.mkdtemp(prefix="dawn-fleet-"))
         source = self.source
+        self._base = own_folder("dawn-fleet-comfy-", source.folder)
         self._server = ComfyServer(
-            source.comfyui, self._base, source.plugins, source.arguments, source.models, temporary=True
+            source.comfyui, self._base, source.plugins, source.arguments, source.models
         )
         try:
             self._server.__enter__()  # until close(), or until this process dies
@@ -218,7 +232,7 @@ class Worker:
 
 
 class WorkerGroup:
-    """The actor. One process drives one ComfyUI that it starts, or any number of given ones, which only cost waiting."""
+    """The actor. One process drives one ComfyUI that it starts, or any number of given ones."""
 
     def __init__(self, sources: list[Given | Started]) -> None:
         self._workers = [Worker(source) for source in sources]

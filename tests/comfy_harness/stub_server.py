@@ -79,7 +79,9 @@ class StubServer:
         return app
 
     async def _stats(self, _):
-        return web.json_response({"system": {"comfyui_version": self.version, "pytorch_version": "2"}, "devices": []})
+        return web.json_response(
+            {"system": {"comfyui_version": self.version, "pytorch_version": "2"}, "devices": []}
+        )
 
     async def _info(self, request):
         name = request.match_info["name"]
@@ -106,7 +108,9 @@ class StubServer:
         form = await request.post()
         name = f"{form['subfolder']}/{form['image'].filename}"
         self._uploads[name] = form["image"].file.read()
-        return web.json_response({"name": form["image"].filename, "subfolder": form["subfolder"], "type": "input"})
+        return web.json_response(
+            {"name": form["image"].filename, "subfolder": form["subfolder"], "type": "input"}
+        )
 
     async def _prompt(self, request):
         body = await request.json()
@@ -124,7 +128,12 @@ class StubServer:
             self.spans.append((began, time.monotonic()))
         socket = self._sockets.get(client)
         if inputs["note"] == FAIL:
-            data = {"exception_type": "ValueError", "exception_message": "told to", "node_id": "2", "prompt_id": number}
+            data = {
+                "exception_type": "ValueError",
+                "exception_message": "told to",
+                "node_id": "2",
+                "prompt_id": number,
+            }
             await socket.send_json({"type": "execution_error", "data": data})
             return
         image = self._uploads.get(prompt["1"]["inputs"]["image"], b"")

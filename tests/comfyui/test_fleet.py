@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -122,6 +123,7 @@ def test_a_server_and_a_worker_die_and_every_clip_is_made_once(folder):
         if line["state"] == "done":
             assert len(frames_of(folder / "out", line["files"])) == 5, name
     assert with_words(own, "comfy_launcher.py") == [], "no ComfyUI stays behind"
+    assert not list(Path(tempfile.gettempdir()).glob(f"dawn-fleet-*-{process.pid}"))
 
 
 def test_a_split_clip_has_the_frames_of_the_whole_one(folder):

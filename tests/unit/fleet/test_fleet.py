@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import csv
@@ -19,16 +20,16 @@ import pytest
 
 pytest.importorskip("ray", reason="requirements-fleet.txt is not installed")
 
-from comfy_client import WorkflowError  # noqa: E402
-from comfy_harness.stub_server import FAIL, OBJECT_INFO, WORKFLOW, StubServers  # noqa: E402
-from fleet.catalogue import Catalogue  # noqa: E402
-from fleet.cluster import connected, given_workers  # noqa: E402
-from fleet.command import differences  # noqa: E402
-from fleet.dispatch import Dispatcher, whole_job  # noqa: E402
-from fleet.jobs import Row  # noqa: E402
-from fleet.plan import plan_jobs  # noqa: E402
-from fleet.results import Results  # noqa: E402
-from tqdm import tqdm  # noqa: E402
+from comfy_client import WorkflowError
+from comfy_harness.stub_server import FAIL, OBJECT_INFO, WORKFLOW, StubServers
+from fleet.catalogue import Catalogue
+from fleet.cluster import connected, given_workers
+from fleet.command import differences, plan_with
+from fleet.dispatch import Dispatcher, whole_job
+from fleet.jobs import Row
+from fleet.plan import plan_jobs
+from fleet.results import Results
+from tqdm import tqdm
 
 SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "fleet.py"
 
@@ -40,7 +41,9 @@ def ray_here():
 
 
 def jobs_of(notes, folder, **more):
-    rows = [Row(number, f"clip{number}", {"StubSave.note": note, **more}) for number, note in enumerate(notes, 1)]
+    rows = [
+        Row(number, f"clip{number}", {"StubSave.note": note, **more}) for number, note in enumerate(notes, 1)
+    ]
     return plan_jobs(WORKFLOW, rows, Catalogue(OBJECT_INFO), folder, folder)
 
 
@@ -51,7 +54,9 @@ def do(jobs, urls, folder, retries=0, meanwhile=None):
     async def run():
         with contextlib.closing(Results(folder)) as results:
             slots = given_workers(urls.split(","))
-            await asyncio.gather(*(slot.actor.describe.remote(slot.index, ["StubSave"], []) for slot in slots))
+            await asyncio.gather(
+                *(slot.actor.describe.remote(slot.index, ["StubSave"], []) for slot in slots)
+            )
             todo = [job for job in jobs if not results.is_done(job)]
             dispatcher = Dispatcher(WORKFLOW, results, slots, retries, tqdm(disable=True), said.append)
             helper = asyncio.create_task(asyncio.to_thread(meanwhile or (lambda: None)))
@@ -84,7 +89,11 @@ def test_every_row_once_failures_are_noted_and_a_rerun_does_only_what_is_left(ra
         assert summary.problems == ["row 7 (clip7): StubSave (node 2) failed: ValueError: told to"]
         assert said[0].endswith("trying again") and said[1].startswith("row 7 (clip7) failed")
         table = {line["name"]: line for line in lines(out)}
-        assert len(lines(out)) == 20 and table["clip7"]["state"] == "failed" and "told to" in table["clip7"]["error"]
+        assert (
+            len(lines(out)) == 20
+            and table["clip7"]["state"] == "failed"
+            and "told to" in table["clip7"]["error"]
+        )
         for number, note in enumerate(notes, 1):
             if note != FAIL:
                 made = json.loads((out / table[f"clip{number}"]["files"]).read_text())
@@ -95,7 +104,11 @@ def test_every_row_once_failures_are_noted_and_a_rerun_does_only_what_is_left(ra
         for server in stubs.servers:
             server.jobs.clear()
         summary, _, _ = do(jobs_of(notes, tmp_path, **{"StubLoad.image": "in.png"}), stubs.urls, out)
-        assert sorted(note for server in stubs.servers for note in server.jobs) == ["changed", "note 5", "repaired"]
+        assert sorted(note for server in stubs.servers for note in server.jobs) == [
+            "changed",
+            "note 5",
+            "repaired",
+        ]
         assert (summary.done, summary.failed) == (3, 0)
 
         (tmp_path / "in.png").write_bytes(b"another picture")
@@ -114,7 +127,9 @@ def test_a_server_that_goes_away_loses_no_job(ray_here, tmp_path):
         summary, slots, said = do(jobs_of(notes, tmp_path), stubs.urls, tmp_path / "out", meanwhile=stop_one)
     assert (summary.done, summary.failed) == (24, 0)
     assert any(slots[1].name in line and "goes to another" in line for line in said)
-    assert Counter(line["name"] for line in lines(tmp_path / "out")) == Counter(f"clip{n}" for n in range(1, 25))
+    assert Counter(line["name"] for line in lines(tmp_path / "out")) == Counter(
+        f"clip{n}" for n in range(1, 25)
+    )
 
 
 def test_a_file_that_changes_while_the_fleet_runs_is_a_failure_of_its_row(ray_here, tmp_path):
@@ -129,21 +144,46 @@ def test_a_file_that_changes_while_the_fleet_runs_is_a_failure_of_its_row(ray_he
 def test_an_output_that_cannot_be_written_ends_the_fleet_and_names_the_row(ray_here, tmp_path):
     out = tmp_path / "out"
     (out / "clip1.txt").mkdir(parents=True)  # where the file should go
-    with StubServers(1, 0) as stubs, pytest.raises(WorkflowError, match=r"row 1 \(clip1\): cannot write to .*out"):
+    with (
+        StubServers(1, 0) as stubs,
+        pytest.raises(WorkflowError, match=r"row 1 \(clip1\): cannot write to .*out"),
+    ):
         do(jobs_of(["a", "b"], tmp_path), stubs.urls, out)
+
+
+def test_servers_that_are_no_comfyui_are_all_named(ray_here, tmp_path):
+    with StubServers(1, 0) as stubs:
+        url = stubs.urls
+
+        async def check():
+            slots = given_workers([url, "http://127.0.0.1:1", f"{url}/nowhere"])
+            await plan_with(argparse.Namespace(), WORKFLOW, [], slots)
+
+        with pytest.raises(WorkflowError) as caught:
+            asyncio.run(check())
+    assert str(caught.value).splitlines() == [
+        "http://127.0.0.1:1: no ComfyUI answers at http://127.0.0.1:1",
+        f"{url}/nowhere: {url}/nowhere does not answer as a ComfyUI does",
+    ]
 
 
 def test_sixty_four_workers_are_kept_busy(ray_here, tmp_path):
     """The goal is 90 % of what their fixed service time allows."""
     seconds, each = 3.0, 3
     with StubServers(64, seconds) as stubs:
-        summary, slots, _ = do(jobs_of([str(number) for number in range(64 * each)], tmp_path), stubs.urls, tmp_path)
+        summary, _, _ = do(
+            jobs_of([str(number) for number in range(64 * each)], tmp_path), stubs.urls, tmp_path
+        )
     assert summary.done == 64 * each
     assert seconds * each / summary.seconds > 0.85, summary.seconds  # other tests may run beside this one
 
 
 def test_differences_name_the_workers():
-    versions = {"a": {"ComfyUI": "1", "node X": "aa"}, "b": {"ComfyUI": "2", "node X": "aa"}, "c": {"ComfyUI": "1"}}
+    versions = {
+        "a": {"ComfyUI": "1", "node X": "aa"},
+        "b": {"ComfyUI": "2", "node X": "aa"},
+        "c": {"ComfyUI": "1"},
+    }
     assert differences(versions) == [
         "ComfyUI differs: 1 on a, c; 2 on b",
         "node X differs: aa on a, b; missing on c",
@@ -155,7 +195,9 @@ def test_differences_name_the_workers():
 
 def command(tmp_path, *arguments, rows=12):
     (tmp_path / "workflow.json").write_text(json.dumps(WORKFLOW))
-    (tmp_path / "jobs.csv").write_text("name,StubSave.note\n" + "".join(f"c{n},note {n}\n" for n in range(rows)))
+    (tmp_path / "jobs.csv").write_text(
+        "name,StubSave.note\n" + "".join(f"c{n},note {n}\n" for n in range(rows))
+    )
     files = [str(tmp_path / "workflow.json"), str(tmp_path / "jobs.csv"), "--output", str(tmp_path / "out")]
     return [sys.executable, str(SCRIPT), *files, *arguments]
 
@@ -198,24 +240,17 @@ def test_stopped_by_ctrl_c_then_killed_and_still_every_row_once(tmp_path):
         assert "rows are done already" in done.stderr and "done, 0 failed" in done.stdout
     table = lines(out)
     assert sorted(line["name"] for line in table) == sorted(f"c{n}" for n in range(12))
-    assert all(json.loads((out / line["files"]).read_text())["note"] == f"note {line['name'][1:]}" for line in table)
+    assert all(
+        json.loads((out / line["files"]).read_text())["note"] == f"note {line['name'][1:]}" for line in table
+    )
     assert [path.name for path in out.iterdir() if path.suffix == ".partial"] == []
 
 
-def test_bad_servers_and_bad_rows_are_named_before_anything_starts(tmp_path):
+def test_check_lists_bad_rows_and_starts_nothing(tmp_path):
     with StubServers(1, 0) as stubs:
-        url = stubs.urls
-        done = subprocess.run(
-            command(tmp_path, "--servers", f"{url},http://127.0.0.1:1,{url}/nowhere"),
-            capture_output=True, text=True, timeout=60,
-        )  # fmt: skip
-        assert done.returncode == 1
-        assert "http://127.0.0.1:1: no ComfyUI answers at http://127.0.0.1:1" in done.stderr
-        assert f"{url}/nowhere: {url}/nowhere does not answer as a ComfyUI does" in done.stderr
-        assert stubs.servers[0].jobs == []
-        bad = command(tmp_path, "--check", "--servers", url)
+        bad = command(tmp_path, "--check", "--servers", stubs.urls)
         (tmp_path / "jobs.csv").write_text("name,StubSave.seed,StubLoad.image\na,x,\nb,1,no.png\n")
         done = subprocess.run(bad, capture_output=True, text=True, timeout=60)
         assert done.returncode == 1
         assert "row 1 (a): StubSave.seed" in done.stderr and "row 2 (b): StubLoad.image" in done.stderr
-        assert not (tmp_path / "out").exists() or not list((tmp_path / "out").glob("*.txt"))
+        assert stubs.servers[0].jobs == [] and not (tmp_path / "out").exists()

@@ -69,7 +69,7 @@ def test_what_is_no_table_of_results_is_left_alone(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(WorkflowError, match="cannot write to .*file"):
+    with pytest.raises(WorkflowError, match=r"cannot write to .*file"):
         Results(tmp_path / "file")
 
 

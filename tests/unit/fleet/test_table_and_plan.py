@@ -80,7 +80,7 @@ def test_a_table_that_cannot_be_read_says_where(table, name, text, message):
 
 
 def test_damaged_files_and_missing_ones_are_named(tmp_path):
-    with pytest.raises(WorkflowError, match="cannot read .*nowhere.csv: No such file"):
+    with pytest.raises(WorkflowError, match=r"cannot read .*nowhere.csv: No such file"):
         read_rows(tmp_path / "nowhere.csv")
     (tmp_path / "jobs.csv").write_bytes(b"name\n\xff\xfe\n")
     with pytest.raises(WorkflowError, match="is not UTF-8"):
@@ -102,7 +102,9 @@ def test_values_reach_the_workflow_in_the_types_that_it_takes(tmp_path):
     assert prompt["2"]["inputs"] == {
         "images": ["1", 0], "seed": 7, "strength": 0.5, "mode": "slow", "note": "12", "loud": True, "style": "bold",
     }  # fmt: skip
-    assert prompt["1"]["inputs"]["image"].startswith("fleet/") and prompt["1"]["inputs"]["image"].endswith(".png")
+    assert prompt["1"]["inputs"]["image"].startswith("fleet/") and prompt["1"]["inputs"]["image"].endswith(
+        ".png"
+    )
     assert WORKFLOW["1"]["inputs"]["image"] == "on_server.png", "the workflow itself stays as it is"
 
 
