@@ -12,7 +12,7 @@ from torch import Tensor
 from ..dawn_model.face.picture import mask_for
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.frame_range import FrameRange
-from ..dawn_model.paste_back.colour_match import ColourMatch
+from ..dawn_model.paste_back.colour_match import ColourMatch, ColourSums
 from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back, square_of
 from ..dawn_model.paste_back.placement import REGIONS, WHOLE
 from ..dawn_model.structures import MotionLatents
@@ -34,7 +34,7 @@ class DawnPasteBack(DawnNode):
 
     title, category = "DAWN Paste Back", STAGES
     aliases = ("face paste", "uncrop face", "stitch face", "blend face")
-    advanced = ("feather", "detail", "first_frame")
+    advanced = ("feather", "detail", "first_frame", "colors")
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -113,10 +113,22 @@ class DawnPasteBack(DawnNode):
                     "With the motion connected: which of its frames the first image is, as in Render Frames.",
                     optional=True,
                 ),
+                io.String.Input(
+                    "colors",
+                    optional=True,
+                    force_input=True,
+                    tooltip="For a clip that is pasted in parts: the colors of the whole clip, so that all parts are "
+                    "changed alike. Without it, color_match measures the frames that it gets.",
+                ),
             ],
             outputs=[
                 io.Image.Output(display_name="images", tooltip="The finished frames."),
                 io.Mask.Output(display_name="mask", tooltip="White where the frames replace the picture."),
+                io.String.Output(
+                    display_name="colors",
+                    tooltip="What color_match measured: number of frames, sums of mean and mean square. Those of "
+                    "several parts add up to those of the whole clip. Empty with color_match 0.",
+                ),
             ],
         )
 
@@ -135,6 +147,7 @@ class DawnPasteBack(DawnNode):
         onto: Tensor | None = None,
         mask: Tensor | None = None,
         first_frame: int = 0,
+        colors: str | None = None,
     ) -> io.NodeOutput:
         options = PasteOptions(region, feather, colour_match, detail)
         side = _check_frames(images)
@@ -155,12 +168,19 @@ class DawnPasteBack(DawnNode):
         restricted = None if mask is None else mask_for(mask, 1, height, width)[0]
         latents = None if motion is None else _frames_of(motion, first_frame, len(images))
         paster = PasteBack(portrait, side, size, options, restricted, latents)
-        colours = ColourMatch.between(images, paster.reference, paster.weight, colour_match)
+        measured = _measured(colors, images, paster) if colour_match else None
+        colours = (
+            ColourMatch.none()
+            if measured is None
+            else ColourMatch.of_sums(measured, paster.reference, paster.weight, colour_match)
+        )
         frames = max(len(images), 0 if onto is None else len(onto))
         out = host.empty_images(frames, *size, "longest_side (size of DAWN Talking Head)", sides=1)
         progress = host.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
-        return io.NodeOutput(out, paster.mask[None, ..., 0].to(out.device))
+        return io.NodeOutput(
+            out, paster.mask[None, ..., 0].to(out.device), "" if measured is None else measured.to_text()
+        )
 
 
 def _check_frames(images: Tensor | None) -> int:
@@ -177,6 +197,15 @@ def _check_frames(images: Tensor | None) -> int:
     if not all(torch.isfinite(frame).all() for frame in images):
         raise ValueError("images: the frames hold values that are not numbers (NaN or infinite)")
     return images.shape[1]
+
+
+def _measured(colors: str | None, images: Tensor, paster: PasteBack) -> ColourSums:
+    if not colors:
+        return ColourSums.of(images, paster.weight)
+    try:
+        return ColourSums.from_text(colors)
+    except ValueError as error:
+        raise ValueError(f"colors: {error}. Connect the colors of another DAWN Paste Back") from None
 
 
 def _check_canvas(onto: Tensor | None, size: tuple[int, int]) -> None:

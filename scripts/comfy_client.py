@@ -15,11 +15,17 @@ from typing import Any, Protocol
 
 import aiohttp
 
+HEARTBEAT_SECONDS = 120  # a server that loads a model may be deaf for some seconds
+
 Prompt = dict[str, dict[str, Any]]  # node id → {"class_type", "inputs", "_meta"}
 
 
 class WorkflowError(Exception):
     """Something the user can act on; shown without a traceback."""
+
+
+class ConnectionLost(WorkflowError):
+    """The server went away in the middle of a job."""
 
 
 # ---------------------------------------------------------------- the workflow
@@ -94,10 +100,18 @@ class Watcher(Protocol):
 class ComfyClient:
     """One client of a ComfyUI server; what goes over the wire is only here."""
 
-    def __init__(self, session: aiohttp.ClientSession, server: str) -> None:
+    def __init__(self, session: aiohttp.ClientSession, server: str, accept_parts: bool = True) -> None:
+        """accept_parts: whether a workflow runs, with a warning, of which the server refuses some outputs."""
         self.session = session
         self.server = server.rstrip("/")
         self.client_id = uuid.uuid4().hex
+        self.accept_parts = accept_parts
+
+    async def get(self, path: str) -> Any:
+        """What the server says at this path."""
+        async with self.session.get(f"{self.server}{path}") as response:
+            response.raise_for_status()
+            return await response.json()
 
     async def upload(self, path: Path) -> str:
         """Put a picture or sound into the server's input folder; its name there, which may differ."""
@@ -105,11 +119,15 @@ class ComfyClient:
             content = path.read_bytes()
         except OSError as error:
             raise WorkflowError(f"cannot read {path}: {error.strerror}") from None
+        return await self.upload_content(content, path.name)
+
+    async def upload_content(self, content: bytes, name: str, subfolder: str = "") -> str:
         form = aiohttp.FormData(quote_fields=False)  # or a server that does not unquote keeps another name
-        form.add_field("image", content, filename=path.name)  # the field has this name for sounds too
+        form.add_field("image", content, filename=name)  # the field has this name for sounds too
+        form.add_field("subfolder", subfolder)
         async with self.session.post(f"{self.server}/upload/image", data=form) as response:
             if response.status != 200:
-                raise WorkflowError(f"the server refused {path}: {response.status} {await response.text()}")
+                raise WorkflowError(f"the server refused {name}: {response.status} {await response.text()}")
             answer = await response.json()
         return "/".join(part for part in (answer["subfolder"], answer["name"]) if part)
 
@@ -120,10 +138,11 @@ class ComfyClient:
             if response.status != 200:
                 raise WorkflowError(f"the server refused the workflow:\n{describe_refusal(prompt, answer)}")
         if answer.get("node_errors"):  # other outputs of the workflow are valid and do run
-            print(
-                f"warning: part of the workflow is skipped:\n{describe_refusal(prompt, answer)}",
-                file=sys.stderr,
-            )
+            problem = f"part of the workflow is skipped:\n{describe_refusal(prompt, answer)}"
+            if not self.accept_parts:
+                await self._cancel(answer["prompt_id"])
+                raise WorkflowError(problem)
+            print(f"warning: {problem}", file=sys.stderr)
         return answer["prompt_id"]
 
     async def run(self, prompt: Prompt, bar: Watcher) -> dict[str, Any]:
@@ -132,7 +151,8 @@ class ComfyClient:
         Whatever ends it here, cancelling included, cancels the job on the server.
         """
         address = f"{self.server}/ws?clientId={self.client_id}"
-        async with self.session.ws_connect(address, max_msg_size=0) as events:
+        # A machine that loses its power says no good-bye; the pings find out.
+        async with self.session.ws_connect(address, max_msg_size=0, heartbeat=HEARTBEAT_SECONDS) as events:
             prompt_id = await self.queue(prompt)
             try:
                 await self._follow(events, prompt_id, bar)
@@ -170,11 +190,18 @@ class ComfyClient:
                 raise WorkflowError(f"{bar.title(data['node_id'])} failed: {reason}")
             elif kind == "execution_interrupted":
                 raise WorkflowError(f"cancelled on the server in {bar.title(data['node_id'])}")
-        raise WorkflowError(f"lost the connection to {self.server}; look at the log of ComfyUI")
+        raise ConnectionLost(f"lost the connection to {self.server}; look at the log of ComfyUI")
 
     async def _cancel(self, prompt_id: str) -> None:
         await self.session.post(f"{self.server}/queue", json={"delete": [prompt_id]})  # if it still waits
         await self.session.post(f"{self.server}/interrupt", json={"prompt_id": prompt_id})  # if it runs
+
+    async def read(self, file: dict[str, str]) -> bytes:
+        """The content of a file that a job made."""
+        query = {key: file[key] for key in ("filename", "subfolder", "type")}
+        async with self.session.get(f"{self.server}/view", params=query) as response:
+            response.raise_for_status()
+            return await response.read()
 
     async def download(self, file: dict[str, str], folder: Path) -> Path:
         query = {key: file[key] for key in ("filename", "subfolder", "type")}

@@ -30,16 +30,22 @@ class ComfyServer:
     """ComfyUI as a subprocess on a free port of this machine, with a base directory of its own.
 
     `base` receives ComfyUI's folders (models, input, output, user, custom_nodes) and `comfyui.log`.
-    Each folder in `plugins` is linked into its custom_nodes.
+    Each folder in `plugins` is linked into its custom_nodes. `models`, if given, is used as its folder of models.
     """
 
     def __init__(
-        self, comfyui: Path, base: Path, plugins: Iterable[Path] = (), arguments: Iterable[str] = ("--cpu",)
+        self,
+        comfyui: Path,
+        base: Path,
+        plugins: Iterable[Path] = (),
+        arguments: Iterable[str] = ("--cpu",),
+        models: Path | None = None,
     ) -> None:
         self.comfyui = comfyui
         self.base = base
         self.plugins = [plugin.resolve() for plugin in plugins]
         self.arguments = list(arguments)
+        self.models = models
         self.log = base / "comfyui.log"
         self.url = ""
         self.process: subprocess.Popen[bytes] | None = None
@@ -82,6 +88,9 @@ class ComfyServer:
         return "\n".join(text.splitlines()[-lines:])
 
     def _make_folders(self) -> None:
+        if self.models is not None and not (self.base / "models").exists():
+            self.base.mkdir(parents=True, exist_ok=True)
+            (self.base / "models").symlink_to(self.models.resolve(), target_is_directory=True)
         for name in ("custom_nodes", "input", "models", "output", "user"):
             (self.base / name).mkdir(parents=True, exist_ok=True)
         for plugin in self.plugins:

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from talking_head import change, show
 
 from dawn_model.face.crop import Crop
+from dawn_model.paste_back.colour_match import ColourSums
 
 WIDGETS = {
     "region": "square",
@@ -66,6 +67,25 @@ def test_another_range_samples_nothing_and_fits_its_motion(comfy, whole):
     plain = comfy.run(change(whole, "pasted", colour_match=0.0)).output("pasted")
     assert torch.allclose(run.output("pasted"), plain[4:7], atol=1e-5)
     assert full.shape[0] == 10
+
+
+def test_parts_with_the_colors_of_the_whole_clip_are_parts_of_it(comfy, whole):
+    full = comfy.run(whole)
+    expected, colors = full.output("pasted").clone(), full.output("pasted", 2)
+
+    def part(first, last, **more):
+        prompt = change(whole, "frames", first_frame=first, last_frame=last)
+        return comfy.run(change(prompt, "pasted", first_frame=first, **more))
+
+    measured = [ColourSums.from_text(part(*ends).output("pasted", 2)) for ends in ((0, 3), (4, 9))]
+    assert (measured[0] + measured[1]).to_text() == colors
+    for first, last in ((0, 3), (4, 9)):
+        images = part(first, last, colors=colors).output("pasted")
+        assert torch.equal(images, expected[first : last + 1])
+    assert not torch.equal(part(4, 9).output("pasted"), expected[4:]), "this clip needs the colors of the whole"
+    with pytest.raises(NodeFailed, match=r"colors: 'red' holds no measured colors .* Connect the colors of another"):
+        comfy.run(change(whole, "pasted", colors="red"))
+    assert comfy.run(change(whole, "pasted", colour_match=0.0)).output("pasted", 2) == ""
 
 
 def test_another_pose_runs_only_what_depends_on_it(comfy, whole):

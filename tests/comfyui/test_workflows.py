@@ -308,7 +308,7 @@ def widget_names(known: dict[str, tuple[str, dict]]) -> list[str]:
     """The widgets of a node in the order of `widgets_values`."""
     names: list[str] = []
     for name, (kind, options) in known.items():
-        if kind in WIDGETS:
+        if kind in WIDGETS and not options.get("forceInput"):
             names += [name, "control_after_generate"] if options.get("control_after_generate") else [name]
     return names
 

@@ -18,7 +18,7 @@ from dawn_model.face.crop import Crop, crop_face, resize
 from dawn_model.face.landmarker import FaceLandmarker
 from dawn_model.face.portrait import Portrait
 from dawn_model.flow_autoencoder.warping import warp
-from dawn_model.paste_back.colour_match import ColourMatch
+from dawn_model.paste_back.colour_match import ColourMatch, ColourSums
 from dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back
 from dawn_model.structures import MotionLatents
 
@@ -184,6 +184,27 @@ def test_colours_follow_the_picture(portrait):
     errors = [float((result - portrait.picture).abs().mean()) for result in (matched, half, plain)]
     assert errors[0] < 0.25 * errors[2] and errors[0] < errors[1] < errors[2]
     assert torch.equal(matched[0], matched[2]), "nothing flickers"
+
+
+def test_colours_measured_in_parts_are_exactly_those_of_the_whole():
+    frames, weight = torch.rand(11, 24, 24, 3), torch.rand(16, 16, 1)
+    frames[7] *= 1e-3  # sums of large and small numbers
+    whole = ColourSums.of(frames, weight)
+    parts = [ColourSums.of(frames[part], weight) for part in (slice(8, 11), slice(0, 1), slice(1, 8))]
+    together = parts[0] + parts[1] + parts[2]
+    assert together.frames == 11 and torch.equal(together.sums, whole.sums)
+    assert torch.equal(ColourSums.from_text(whole.to_text()).sums, whole.sums)
+    means = torch.stack([(frame * 1.0).mean((0, 1)) for frame in frames]).mean(0)
+    even = ColourSums.of(frames, torch.ones(4, 4, 1)).mean_and_spread()
+    assert torch.allclose(even[0], means, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "red", "[1]", '{"frames": 0, "sums": [[1,1,1],[1,1,1]]}', '{"frames": 2, "sums": [1]}']
+)
+def test_what_holds_no_colours_is_refused(text):
+    with pytest.raises(ValueError, match="holds no measured colors"):
+        ColourSums.from_text(text)
 
 
 def test_a_black_mask_keeps_the_picture(portrait):
