@@ -192,9 +192,12 @@ def _compact_need(config: CompactConfig, frames: int, height: int, width: int) -
 
 
 def condition_numbers(config: DenoiserConfig) -> int:
-    """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition."""
+    """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition, and the
+    products of the values."""
     blocks = 4 * len(config.multipliers) + 2
-    return blocks * 2 * 3 * config.cross_heads * config.cross_head_dim
+    features = (2 * config.cross_heads + 1) * config.cross_head_dim
+    products = 2 * (1 + config.cross_heads) ** 2  # in float32, which half precision counts twice
+    return blocks * 3 * (features + products)
 
 
 def folded_numbers(config: DenoiserConfig) -> int:
@@ -203,7 +206,8 @@ def folded_numbers(config: DenoiserConfig) -> int:
     ins = [config.base_width, *widths[:-1]]
     blocks = 2 * sum(ins) + 3 * sum(widths) + 2 * widths[-1]  # inputs of down, up and middle blocks
     queries = blocks * 3 * config.cross_heads * config.cross_head_dim
-    return queries + (sum(ins) + sum(widths)) * 4 * config.heads * config.head_dim
+    outs = 2 * (sum(ins) + sum(widths) + widths[-1]) * 3 * (1 + config.cross_heads) * config.cross_head_dim
+    return queries + outs + (sum(ins) + sum(widths)) * 4 * config.heads * config.head_dim
 
 
 def rendering_need(
