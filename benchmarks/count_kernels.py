@@ -7,7 +7,8 @@ Tensors are on the "meta" device: they have shapes and types, but no numbers. Ev
 dispatcher and is no view counts as one kernel; a convolution counts one more for its bias and one more for weights that
 are not in the channels-last layout that cuDNN needs for channels-last activations, and padding one more for its fill.
 An operation may launch more than one kernel (`topk`), which only a profile on a device tells (benchmarks/gpu.py).
-Attention counts as the one fused kernel. What makes the host wait for the device is counted beside. Results go to
+Attention counts as the one fused kernel. Copies from the host's common memory, for which the host waits, are counted
+beside; a step that reads a number back from the device fails here, as there is none. Results go to
 benchmarks/results/kernels.md.
 """
 
@@ -41,9 +42,8 @@ _FREE = {
     _aten._unsafe_view.default,
 }  # fmt: skip
 """What is no view by its signature and launches nothing all the same."""
-_WAITING = {
-    _aten._local_scalar_dense.default, _aten.nonzero.default, _aten.equal.default, _aten.masked_select.default,
-}  # fmt: skip
+_COPIES = {_aten._to_copy.default: 0, _aten.copy_.default: 1}
+"""Which argument is copied. From the host's common memory it makes the host wait; a copy to the host fails here."""
 STEPS = 3
 
 
@@ -73,9 +73,8 @@ class Kernels(TorchDispatchMode):
         given = [leaf for leaf in tree_leaves((args, result)) if isinstance(leaf, Tensor)]
         if not any(tensor.is_meta for tensor in given):
             return result  # the host's own small sums
-        self.synchronisations += func in _WAITING or (
-            func is _aten._to_copy.default and self._leaves(args[0], kwargs or {})
-        )
+        if func in _COPIES:
+            self.synchronisations += not args[_COPIES[func]].is_meta
         if func not in _FREE and not _is_view(func):
             extra = int(func is _aten.constant_pad_nd.default)
             if func is _aten.convolution.default:
@@ -85,11 +84,6 @@ class Kernels(TorchDispatchMode):
                 result = result.contiguous(memory_format=torch.channels_last)
             self.add(func.overloadpacket.__name__, 1 + extra)
         return result
-
-    @staticmethod
-    def _leaves(x: Tensor, kwargs: dict) -> bool:
-        device = kwargs.get("device")
-        return x.is_meta and device is not None and torch.device(device).type == "cpu"
 
 
 class LikeCuda(TorchFunctionMode):
@@ -122,9 +116,9 @@ def step_kernels(
     """Of one step of the sampler on a clip of the authors' size: of the "denoiser", and of the "sampler" beside it."""
     side = pixels // 4
     meta = {"device": "meta", "dtype": dtype}
-    with torch.device("meta"):
+    with torch.inference_mode(False), torch.device("meta"):
         unet = UNet3D(DenoiserConfig()).to(dtype).eval()
-    with torch.no_grad(), LikeCuda():
+    with torch.inference_mode(False), torch.no_grad(), LikeCuda():
         clip = unet.prepare(torch.empty(1, 272, side, side, **meta), torch.empty(1, frames, 1032, **meta))
         slices = slices or Slices.for_device(torch.device("meta"))
         x = torch.empty(1, 3, frames, side, side, device="meta")
@@ -145,7 +139,8 @@ def step_kernels(
 
 def counted(call: Callable[[], object]) -> Kernels:
     kernels = Kernels()
-    with LikeCuda(kernels), kernels:
+    # In inference mode, operations that are made of others would arrive whole.
+    with torch.inference_mode(False), torch.no_grad(), LikeCuda(kernels), kernels:
         call()
     return kernels
 
