@@ -153,7 +153,7 @@ def sampling_need(
     channels = 3 * config.heads * config.head_dim
     widest = channels * positions * item
     latents = 3 * positions * frames * FP32
-    conditions = (2 * config.condition_dim + condition_numbers(config)) * frames * item
+    conditions = (2 * config.condition_dim + condition_numbers(config, item)) * frames * item
     source = (config.feature_channels + config.box_channels + config.base_width) * positions * item
     source += folded_numbers(config) * item
     budget = CPU_BUDGET if device.type == "cpu" else GPU_BUDGET
@@ -191,12 +191,12 @@ def _compact_need(config: CompactConfig, frames: int, height: int, width: int) -
     )
 
 
-def condition_numbers(config: DenoiserConfig) -> int:
+def condition_numbers(config: DenoiserConfig, item: int) -> int:
     """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition, and the
     products of the values."""
     blocks = 4 * len(config.multipliers) + 2
     features = (2 * config.cross_heads + 1) * config.cross_head_dim
-    products = 2 * (1 + config.cross_heads) ** 2  # in float32, which half precision counts twice
+    products = FP32 // item * (1 + config.cross_heads) ** 2  # in float32 whatever the rest is in
     return blocks * 3 * (features + products)
 
 
