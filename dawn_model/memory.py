@@ -153,7 +153,7 @@ def sampling_need(
     channels = 3 * config.heads * config.head_dim
     widest = channels * positions * item
     latents = 3 * positions * frames * FP32
-    conditions = (2 * config.condition_dim + condition_numbers(config)) * frames * item
+    conditions = (2 * config.condition_dim + condition_numbers(config, item)) * frames * item
     source = (config.feature_channels + config.box_channels + config.base_width) * positions * item
     source += folded_numbers(config) * item
     budget = CPU_BUDGET if device.type == "cpu" else GPU_BUDGET
@@ -191,10 +191,13 @@ def _compact_need(config: CompactConfig, frames: int, height: int, width: int) -
     )
 
 
-def condition_numbers(config: DenoiserConfig) -> int:
-    """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition."""
+def condition_numbers(config: DenoiserConfig, item: int) -> int:
+    """Numbers per frame that `UNet3D.prepare` keeps for all steps: two per head, feature and condition, and the
+    products of the values."""
     blocks = 4 * len(config.multipliers) + 2
-    return blocks * 2 * 3 * config.cross_heads * config.cross_head_dim
+    features = (2 * config.cross_heads + 1) * config.cross_head_dim
+    products = FP32 // item * (1 + config.cross_heads) ** 2  # in float32 whatever the rest is in
+    return blocks * 3 * (features + products)
 
 
 def folded_numbers(config: DenoiserConfig) -> int:
@@ -203,7 +206,8 @@ def folded_numbers(config: DenoiserConfig) -> int:
     ins = [config.base_width, *widths[:-1]]
     blocks = 2 * sum(ins) + 3 * sum(widths) + 2 * widths[-1]  # inputs of down, up and middle blocks
     queries = blocks * 3 * config.cross_heads * config.cross_head_dim
-    return queries + (sum(ins) + sum(widths)) * 4 * config.heads * config.head_dim
+    outs = 2 * (sum(ins) + sum(widths) + widths[-1]) * 3 * (1 + config.cross_heads) * config.cross_head_dim
+    return queries + outs + (sum(ins) + sum(widths)) * 4 * config.heads * config.head_dim
 
 
 def rendering_need(

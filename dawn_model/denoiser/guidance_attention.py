@@ -68,26 +68,43 @@ class ConditionAttention(nn.Module):
         difference = F.normalize(key, dim=-1, eps=1e-12) - F.normalize(null_key, dim=-1, eps=1e-12)
         return difference * scale, value - null_value
 
-    def project(self, value_difference: Tensor) -> Tensor:
-        """Projected values [N, 1 + heads, C_out]: all null values, then each head's difference."""
-        identity = torch.eye(self.heads, dtype=value_difference.dtype, device=value_difference.device)
-        per_head = (value_difference[:, :, None] * identity[:, :, None]).flatten(2)  # [N, heads, heads·D]
-        null = cast_like(self.null_kv, value_difference)[1].repeat(self.heads)
-        stacked = torch.cat([null.expand(per_head.shape[0], 1, -1), per_head], dim=1)
-        return self.to_out(stacked)
+    def value_matrices(self, like: Tensor) -> Tensor:
+        """The output projection of each value as matrices [1 + heads, D, C_out] in float32, less their mean over C_out.
+
+        First the null values of all heads together, a vector in the first row; then each head's own. Read by applying
+        the layer, as the query's.
+        """
+        identity = torch.eye(self.heads * self.head_dim, dtype=like.dtype, device=like.device)
+        per_head = self.to_out(identity).float().unflatten(0, (self.heads, self.head_dim))
+        null = cast_like(self.null_kv, per_head)[1] @ per_head.sum(0)
+        first = torch.zeros_like(per_head[:1])
+        first[0, 0] = null
+        matrices = torch.cat([first, per_head])
+        return matrices - matrices.mean(-1, keepdim=True)
 
 
 @dataclass(frozen=True)
 class Guides:
     """What a block's three attentions need of the conditions, once per clip.
 
-    query  [3·heads, D, C_in]
-    direction, value  [N, 3, heads, D]: see ConditionAttention.keys_and_values
+    query      [3·heads, D, C_in]
+    out        [3·(1 + heads), D, C_out]: from values to their centred projections, the norm's gain included
+    direction  [N, 3·heads, D]: see ConditionAttention.keys_and_values
+    value      [N, 3·(1 + heads), D]: what `out` takes; of the null values, the unit vector of its first row
+    products   [N, 3, 1 + heads, 1 + heads], float32: of the centred projections with each other, over C_out; the norm's
+               epsilon is added to the null values' own, whose weight is one
     """
 
     query: Tensor
+    out: Tensor
     direction: Tensor
     value: Tensor
+    products: Tensor
+
+    @property
+    def of_frames(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What is cut like the frames."""
+        return self.direction, self.value, self.products
 
 
 class GuidanceAttention(nn.Module):
@@ -110,38 +127,57 @@ class GuidanceAttention(nn.Module):
         ]
         matrices = [attention.query_matrix(audio) for attention in attentions]
         query = torch.cat(matrices, dim=1).t().unflatten(0, (-1, attentions[0].head_dim))
+        outs = [attention.value_matrices(audio) for attention in attentions]
+        value = torch.stack([value for _, value in pairs], dim=1)  # [N, 3, heads, D]
+        null = torch.zeros_like(value[:, :, :1])
+        null[..., 0] = 1
+        value = torch.cat([null, value], dim=2)
+        products = torch.stack([self._products(value[:, i], outs[i]) for i in range(len(outs))], dim=1)
+        # Cast one by one: a host that is short of memory may keep them on different devices.
+        out = [
+            matrices * cast_like(attention.out_norm.gain, matrices)
+            for attention, matrices in zip(attentions, outs, strict=True)
+        ]
         return Guides(
             query=query.to(audio).contiguous(),
-            direction=torch.stack([direction for direction, _ in pairs], dim=1),
-            value=torch.stack([value for _, value in pairs], dim=1),
+            out=torch.cat(out).to(audio),
+            direction=torch.cat([direction for direction, _ in pairs], dim=1),
+            value=value.flatten(1, 2),
+            products=products,
         )
 
-    def forward(self, x: Tensor, base: Tensor, query: Tensor, direction: Tensor, value: Tensor) -> Tensor:
-        """base + guide. x [N, H, W, C_in], base and result [N, H, W, C_out], base is overwritten; the rest is a
-        Guides, its N cut like x's."""
-        conditions, heads = direction.shape[1:3]
+    @staticmethod
+    def _products(value: Tensor, matrices: Tensor) -> Tensor:
+        """value [N, 1 + heads, D], matrices [1 + heads, D, C_out] → [N, 1 + heads, 1 + heads]; see Guides."""
+        grams = torch.einsum("hdc,kec->hkde", matrices, matrices) / matrices.shape[-1]
+        value = value.float()
+        products = torch.einsum("hkde,nke->nhkd", grams, value)
+        products = (products * value[:, :, None]).sum(-1)
+        products[:, 0, 0] += NORM_EPS
+        return products
+
+    def forward(self, x: Tensor, base: Tensor, guides: Guides, *of_frames: Tensor) -> Tensor:
+        """base + guide. x [N, H, W, C_in], base and result [N, H, W, C_out], base is overwritten; `of_frames` are those
+        of the guides, cut like x."""
+        direction, value, products = of_frames
         pixels = x.flatten(1, 2).transpose(1, 2)  # [N, C_in, P]
-        groups = conditions * heads
 
-        query_matrix = query.flatten(0, 1).expand(len(x), -1, -1)
-        q = torch.bmm(query_matrix, pixels).unflatten(1, (groups, -1))  # [N, 3·heads, D, P]
-        shrink = q.float().square().sum(2).clamp(min=1e-24).rsqrt()  # vector_norm is slow over such an axis
-        towards = torch.bmm(direction.flatten(1, 2).transpose(0, 1), query).transpose(0, 1)
+        q = torch.bmm(guides.query.flatten(0, 1).expand(len(x), -1, -1), pixels)
+        length = _lengths(q.unflatten(1, (-1, guides.query.shape[1])))  # [N, 3·heads, P]
+        towards = torch.bmm(direction.transpose(0, 1), guides.query).transpose(0, 1)
         logit = torch.bmm(towards, pixels)  # [N, 3·heads, P]: all q · direction, without a detour over q
-        weight = (logit * shrink).sigmoid().unflatten(1, (conditions, heads))
+        weight = (logit / length).sigmoid().unflatten(1, (products.shape[1], -1))
         weight = F.pad(weight, (0, 0, 1, 0), value=1.0)  # [N, 3, 1 + heads, P], float32
-
-        attentions = self.audio, self.pose, self.blink
-        projected = torch.stack(
-            [attention.project(value[:, i]) for i, attention in enumerate(attentions)], dim=1
-        ).float()
-        centred = projected - projected.mean(-1, keepdim=True)  # [N, 3, 1 + heads, C_out]
-        products = centred @ centred.transpose(-1, -2) / centred.shape[-1]
         variance = ((products @ weight) * weight).sum(2, keepdim=True)
-        weight = weight * torch.rsqrt(variance + NORM_EPS)
+        weight = (weight * variance.rsqrt()).to(x.dtype)
 
-        # Cast one by one: a host that is short of memory may keep them on different devices.
-        gains = torch.stack([cast_like(attention.out_norm.gain, centred) for attention in attentions])
-        mixed = (centred * gains[:, None]).to(x.dtype)
-        base.flatten(1, 2).baddbmm_(weight.flatten(1, 2).transpose(1, 2).to(x.dtype), mixed.flatten(1, 2))
+        mixed = torch.bmm(value.transpose(0, 1), guides.out).transpose(0, 1)  # [N, 3·(1 + heads), C_out]
+        base.flatten(1, 2).baddbmm_(weight.flatten(1, 2).transpose(1, 2), mixed)
         return base
+
+
+def _lengths(q: Tensor) -> Tensor:
+    """Of vectors along the third axis of q [N, groups, D, P], float32, at least 1e-12."""
+    if q.device.type == "cpu":  # the norm of its own is slow over such an axis there
+        return q.float().square().sum(2).clamp(min=1e-24).sqrt()
+    return torch.linalg.vector_norm(q, dim=2, dtype=torch.float32).clamp(min=1e-12)

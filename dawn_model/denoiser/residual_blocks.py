@@ -73,16 +73,17 @@ class ConditionedBlock(nn.Module):
         h = slices.frames(first, *parts, device=device, width=self.widest)
         affine1 = self.norm1.affine(moments1, h.dtype, scale, shift)
 
-        def second(h: Tensor, direction: Tensor, value: Tensor, *x: Tensor) -> Tensor:
+        guiding = guides.of_frames
+
+        def second(h: Tensor, *rest: Tensor) -> Tensor:
+            of_frames, x = rest[: len(guiding)], rest[len(guiding) :]
             h = normalise_and_activate(h, affine1)
-            h = self.guidance(join(x), h, guides.query, direction, value)
+            h = self.guidance(join(x), h, guides, *of_frames)
             return moments2.add(convolve(self.conv2, h))
 
         # On small maps the values that the guide mixes outweigh the pixels.
         width = max(self.widest, self.guidance.numbers // (h.shape[1] * h.shape[2]))
-        h = slices.frames(
-            second, h, guides.direction, guides.value, *parts, device=device, width=width, out=h
-        )
+        h = slices.frames(second, h, *guiding, *parts, device=device, width=width, out=h)
         affine2 = self.norm2.affine(moments2, h.dtype)
 
         def last(h: Tensor, *x: Tensor) -> Tensor:

@@ -55,9 +55,11 @@ class TemporalBand:
     """Everything about temporal attention that depends on the clip's length alone.
 
     rotary [2, F, D/2]: cosine and sine of the angles; the blocks cover all frames once.
+    rotation [2, F, heads·D]: the same for the queries and keys of all heads in one go
     """
 
     rotary: Tensor
+    rotation: Tensor
     blocks: tuple[QueryBlock, ...]
 
     @property
@@ -103,7 +105,8 @@ def temporal_band(
                 dtype
             )
         blocks.append(QueryBlock(start, stop, key_start, key_stop, same_shape[shape]))
-    return TemporalBand(torch.stack([angles.cos(), angles.sin()]), tuple(blocks))
+    rotary = torch.stack([angles.cos(), angles.sin()])
+    return TemporalBand(rotary, rotary.repeat(1, 1, 2 * bias.weight.shape[1]), tuple(blocks))
 
 
 def knows_complex_numbers(x: Tensor) -> bool:
@@ -167,7 +170,7 @@ class TemporalAttention(SelfAttention):
     def forward(self, x: Tensor, band: TemporalBand, slices: Slices, out: Tensor | None = None) -> Tensor:
         """x + attention(x) for x [N, H, W, C]; `out` as in Slices.frames."""
         frames = band.frames
-        rotation = band.rotary.repeat(1, 1, 2 * self.heads)  # queries and keys of all heads in one go
+        rotation = band.rotation
         clips, (_, height, width, _) = x.shape[0] // frames, x.shape
         if clips > 1:
             pixels = rearrange(x, "(b f) h w c -> f (b h w) c", b=clips)

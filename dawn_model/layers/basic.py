@@ -66,33 +66,36 @@ class ClipStatistics:
     """Gathers a group norm's mean and variance over all frames of each clip, portion by portion.
 
     A portion is either all frames of all clips or some frames of a single clip. Portions are
-    merged by their means and squared deviations (Chan et al. 1979), so the variance never comes
-    from a difference of large numbers.
+    merged at the end, by their variances and the deviations of their means (Chan et al. 1979), so the
+    variance never comes from a difference of large numbers.
     """
 
     def __init__(self, clips: int, groups: int):
         self.clips, self.groups = clips, groups
-        self._count = 0
-        self._mean = self._deviation = None
+        self._counts: list[int] = []
+        self._moments: list[tuple[Tensor, Tensor]] = []
 
     def add(self, x: Tensor) -> Tensor:
         """Count x [N, H, W, C] in and return it as it is."""
         moments = native_moments if x.device.type == "cpu" else reduced_moments
-        count = x.numel() // self.clips // self.groups
-        mean, variance = moments(x.float(), self.clips, self.groups)
-        deviation = variance * count
-        if self._count:
-            share = count / (self._count + count)
-            shift = mean - self._mean
-            deviation = self._deviation + deviation + shift**2 * self._count * share
-            mean = self._mean + shift * share
-        self._count += count
-        self._mean, self._deviation = mean, deviation
+        self._counts.append(x.numel() // self.clips // self.groups)
+        self._moments.append(moments(x.float(), self.clips, self.groups))
         return x
 
     def mean_and_rstd(self) -> tuple[Tensor, Tensor]:
         """[B, groups] each, float32."""
-        return self._mean, torch.rsqrt(self._deviation / self._count + NORM_EPS)
+        mean, variance = self._moments[0]
+        if len(self._moments) > 1:
+            means, variances = (torch.stack(values) for values in zip(*self._moments, strict=True))
+            share = [count / sum(self._counts) for count in self._counts]
+            # Filled on the device: numbers sent there would make the host wait for all that is queued.
+            shares = torch.full((len(share), 1, 1), share[0], device=mean.device)
+            for portion, value in enumerate(share):
+                if value != share[0]:
+                    shares[portion].fill_(value)
+            mean = (means * shares).sum(0)
+            variance = ((variances + (means - mean).square()) * shares).sum(0)
+        return mean, torch.rsqrt(variance + NORM_EPS)
 
 
 class ClipGroupNorm(nn.Module):
@@ -122,15 +125,18 @@ class ClipGroupNorm(nn.Module):
 
         With scale and shift [B, C] the result is norm(x)·(1 + scale) + shift.
         """
-        mean, rstd = statistics.mean_and_rstd()
-        per_group = self.weight.shape[0] // self.groups
-        mean, rstd = (value.repeat_interleave(per_group, dim=1) for value in (mean, rstd))
-        weight, bias = cast_like(self.weight, mean), cast_like(self.bias, mean)
-        if scale is not None:
-            weight, bias = weight * (1 + scale.float()), bias * (1 + scale.float()) + shift.float()
+        # Operands of two types meet in one kernel each, which casting them first would double.
+        mean, rstd = (value[:, :, None] for value in statistics.mean_and_rstd())
+        grouped = (self.groups, self.weight.shape[0] // self.groups)
+        weight, bias = (part.to(mean.device).unflatten(0, grouped) for part in (self.weight, self.bias))
         slope = weight * rstd
         offset = bias - mean * slope
-        return slope[:, None, None].to(dtype), offset[:, None, None].to(dtype)
+        if scale is not None:
+            scale, shift = scale.unflatten(1, grouped), shift.unflatten(1, grouped)
+            slope = torch.addcmul(slope, slope, scale)
+            offset = torch.addcmul(offset, offset, scale) + shift
+        slope, offset = (value.flatten(1)[:, None, None].to(dtype) for value in (slope, offset))
+        return slope, offset
 
 
 def normalise_and_activate(x: Tensor, affine: tuple[Tensor, Tensor]) -> Tensor:

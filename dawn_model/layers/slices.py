@@ -16,8 +16,9 @@ from torch import Tensor
 CPU_BUDGET = 8 << 20
 """Bytes: fastest of 1, 2, 4 … 64 MiB on two cores; smaller portions are too many calls, larger ones leave the cache."""
 
-GPU_BUDGET = 128 << 20
-"""Bytes: enough frames to fill a large GPU, little beside its memory."""
+GPU_BUDGET = 512 << 20
+"""Bytes: 200 frames at 128 px, and most layers of 200 at 256 px, in one portion, so that neither is bound by launches;
+where that much memory is not free, the plan halves it."""
 
 
 @dataclass(frozen=True)

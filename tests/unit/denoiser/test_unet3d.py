@@ -138,7 +138,7 @@ def test_golden_parts(unet, golden):
         close(block((x,), time, guides, WHOLE), f"block.{key}.out")
         if key == "downs0_0":
             total = sum(parts[f"block.{key}.cross_attn_{name}"] for name in ("pose", "aud", "eye"))
-            guided = block.guidance(x, torch.zeros(3, 4, 4, 64), guides.query, guides.direction, guides.value)
+            guided = block.guidance(x, torch.zeros(3, 4, 4, 64), guides, *guides.of_frames)
             assert (guided.flatten(1, 2) - total).abs().max() < TOLERANCE
     times = unet.time(parts["time.t"], torch.float32)
     assert (unet.time.sinusoids(parts["time.t"]) - parts["time.sinusoid"]).abs().max() < TOLERANCE
@@ -200,7 +200,7 @@ def test_guidance_equals_three_softmax_attentions():
     x, contexts = torch.randn(3, 2, 5, 12), [torch.randn(3, 14) for _ in range(3)]
     guides = guidance.prepare(*contexts)
     base = torch.randn(3, 2, 5, 10)
-    closed_form = guidance(x, base.clone(), guides.query, guides.direction, guides.value) - base
+    closed_form = guidance(x, base.clone(), guides, *guides.of_frames) - base
 
     plain = 0
     for attention, context in zip((guidance.audio, guidance.pose, guidance.blink), contexts, strict=True):
