@@ -13,8 +13,6 @@ import logging
 import sys
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from .checkpoints.checkpoint import CheckpointError, save_checkpoint
 from .checkpoints.official import read_official
 from .checkpoints.official_files import find_official
@@ -46,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     used |= {f"motion.{index}": path for index, path in enumerate(files.motion)}
     try:
         save_checkpoint(checkpoint, options.output, {name: path.name for name, path in used.items()})
-    except (OSError, SafetensorError) as error:  # a full disk, a read-only folder
-        log.error("%s can not be written: %s", options.output, error)
+    except ValueError as error:  # a full disk, a read-only folder
+        log.error("%s", error)
         return 1
     log.info("%s written (%.0f MB)", options.output, options.output.stat().st_size / 1e6)
     return 0

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .audio.waveform import samples_until
 from .structures import FPS, MotionLatents
+from .whole_file import whole_file
 
 FORMAT = "dawn-motion-1"
 PRECISIONS = {"fp32": torch.float32, "fp16": torch.float16}
@@ -38,7 +39,7 @@ def write_motion(
 ) -> None:
     """Write a motion file; `extra` is metadata that others may read, such as the workflow.
 
-    A write that fails half-way leaves nothing under `path`. Raises ValueError for an unknown precision.
+    Raises ValueError for an unknown precision, and when the file can not be written: then nothing is left of it.
     """
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; choose one of {', '.join(PRECISIONS)}")
@@ -59,13 +60,9 @@ def write_motion(
         "fps": str(FPS),
         "frames": str(len(motion.latents)),
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         # Copies, because a range of frames is a view and safetensors would refuse or write more than it.
         save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, partial, metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_motion(path: Path) -> MotionFile:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..config import DawnConfig
 from ..model import build_networks
+from ..whole_file import whole_file
 
 FORMAT = "dawn-comfyui-1"
 
@@ -119,7 +120,7 @@ def load_networks(checkpoint: Checkpoint, operations=nn, dtype=None, device=None
 def save_checkpoint(checkpoint: Checkpoint, path: Path, provenance: Mapping[str, str] | None = None) -> None:
     """Write one safetensors file that holds everything inference needs, its configuration included.
 
-    A write that fails half-way leaves nothing under `path`.
+    Raises ValueError when the file can not be written: then nothing is left of it.
     """
     tensors = {
         f"{network}.{key}": tensor.contiguous().clone()
@@ -129,12 +130,8 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path, provenance: Mapping[str,
     metadata = {"format": FORMAT, "config": checkpoint.config.to_json()}
     if provenance:
         metadata["provenance"] = json.dumps(dict(provenance), sort_keys=True)
-    partial = path.with_name(path.name + ".partial")
-    try:
+    with whole_file(path) as partial:
         save_file(tensors, partial, metadata=metadata)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:

@@ -20,6 +20,7 @@ from ..official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from ..official_keys.fusing import fuse
 from ..official_keys.options import read_options
 from ..official_keys.pose_blink import pose_blink_config, pose_blink_keys
+from ..out_of_memory import NO_ROOM, is_out_of_memory
 from .checkpoint import (
     Checkpoint,
     CheckpointError,
@@ -54,6 +55,8 @@ def read_pickle(path: Path) -> dict[str, Any]:
             f"PyTorch file. Download it again from its authors. ({first_line(error)})"
         ) from error
     except Exception as error:  # a damaged file fails in as many ways as it has bytes
+        if is_out_of_memory(error):
+            raise CheckpointError(NO_ROOM.format(path.name)) from error
         raise CheckpointError(
             f"{path.name} can not be read: the file is damaged or its download was cut short. "
             f"Download it again. ({first_line(error)})"

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..structures import FPS, HeadMotion
+from ..whole_file import whole_file
 from .axes import POSE_AXES, as_seen
 from .length import resample_track
 
@@ -42,7 +43,7 @@ _FORMAT_KEY, _FORMAT = "format", "dawn-pose-blink-1"
 def save_head_motion(motion: HeadMotion, path: Path) -> None:
     """The file's kind follows its suffix, .csv or .safetensors.
 
-    Raises ValueError for another suffix.
+    Raises ValueError for another suffix, and when the file can not be written: then nothing is left of it.
     """
     pose, blink = motion.pose.float().cpu(), motion.blink.float().cpu()
     if path.suffix == ".safetensors":
@@ -52,9 +53,12 @@ def save_head_motion(motion: HeadMotion, path: Path) -> None:
             "pose": "yaw, pitch, roll in degrees; scale, x, y in units of a 120-pixel crop; signs of 3DDFA",
             "blink": "left and right eye-aspect ratio",
         }
-        save_file({"pose": pose.contiguous(), "blink": blink.contiguous()}, path, metadata)
+        with whole_file(path) as partial:
+            save_file({"pose": pose.contiguous(), "blink": blink.contiguous()}, partial, metadata)
     elif path.suffix == ".csv":
-        path.write_text(_table(torch.cat([as_seen(pose), blink], dim=1)), encoding="utf-8-sig", newline="")
+        table = _table(torch.cat([as_seen(pose), blink], dim=1))
+        with whole_file(path) as partial:
+            partial.write_text(table, encoding="utf-8-sig", newline="")
     else:
         raise ValueError(f"{path.name}: a track of head and eyes is saved as .csv or .safetensors")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from ..out_of_memory import is_out_of_memory
+
 Transform = Callable[[Tensor], Tensor]
 
 
@@ -51,6 +53,8 @@ def apply_table(
                 try:
                     ours[target] = rename.transform(tensor) if rename.transform else tensor
                 except (IndexError, RuntimeError, ValueError) as error:
+                    if is_out_of_memory(error):
+                        raise
                     raise ValueError(f"{key} has the unexpected shape {list(tensor.shape)}") from error
                 origin[target] = key
                 matched = True

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from ...dawn_model.cpu_precision import bf16_is_faster
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
+from ...dawn_model.out_of_memory import NO_ROOM, is_out_of_memory
 from .bar_shares import SHARES
 
 log = logging.getLogger(__name__)
@@ -38,11 +39,6 @@ OUTER_BAR = 1000
 """Length of a progress bar that several stages share."""
 IN_PARTS = "make the clip in parts with first_frame and last_frame of DAWN Render Frames"
 MOST_ENTRIES = 20_000
-
-_OUT_OF_MEMORY = (
-    "out of memory", "not enough memory", "can't allocate memory", "alloc_failed", "could not allocate tensor",
-)  # fmt: skip
-"""CUDA's late errors and MPS, Windows' CPU, Linux' CPU, cuBLAS, DirectML."""
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ["auto", *DTYPES]
@@ -190,16 +186,6 @@ def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tupl
     return device, plan
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Of any device. torch has an exception of its own for some; the others say it in words.
-
-    Not core's `OOM_EXCEPTION`: where torch lacks the exception, that is every Exception.
-    """
-    if isinstance(error, (torch.cuda.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and any(words in str(error).lower() for words in _OUT_OF_MEMORY)
-
-
 class SmallerSlicesOnRetry:
     """Calls a function by a plan; whenever memory runs out, again with smaller slices, which then stay."""
 
@@ -212,6 +198,7 @@ class SmallerSlicesOnRetry:
             try:
                 return run(self.plan)
             except Exception as error:
+                # Not core's `OOM_EXCEPTION`: where torch lacks the exception, that is every Exception.
                 if not is_out_of_memory(error):
                     raise
                 smaller = self.plan.smaller()
@@ -329,6 +316,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         state = comfy.utils.load_torch_file(str(path), safe_load=True)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise ValueError(NO_ROOM.format(path.name)) from error
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
         raise ValueError(
             f"{path.name} can not be read: it is damaged, incomplete or not a model file. "

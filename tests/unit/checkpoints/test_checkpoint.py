@@ -469,7 +469,7 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(checkpoint_module, "save_file", disk_full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(ValueError, match="No space"):
         save_checkpoint(tiny_checkpoint(), tmp_path / "model.safetensors")
     assert list(tmp_path.iterdir()) == []
 
