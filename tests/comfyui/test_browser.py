@@ -172,7 +172,8 @@ def two_people(prepare: str, margin: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "Nodes 2.0"])
-def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(page, nodes2):
+def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(browser, comfy_server, nodes2):
+    page = open_page(browser, comfy_server)
     page.evaluate("(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
     # Each its own: ComfyUI does not show again what it has in its cache, and Nodes 2.0 of 0.3.75 leaves the element of
     # a node on the next one with its id.
@@ -211,3 +212,5 @@ def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(page, nodes2):
     assert all(abs(a - b) < 0.02 * faces["width"] for a, b in zip(box, pixels, strict=True))
     page.locator(".dawn-faces button").click()
     page.wait_for_function(f"{widget.format('box')} === ''")
+    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    page.close()

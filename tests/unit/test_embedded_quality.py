@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from dawn_model.audio.articulation import mouth_of
 from dawn_model.audio.waveform import to_speech
 from dawn_model.checkpoints.checkpoint import EMBEDDED_MODEL
 from dawn_model.config import DAWN_NANO, DawnConfig
@@ -69,11 +70,17 @@ def test_the_file_is_small_and_says_where_it_comes_from():
     assert DawnConfig.from_json(metadata["config"]) == DAWN_NANO
 
 
+def test_lips_do_what_was_heard(animator, speech, talking):
+    for (_, points), sound in zip(talking, speech, strict=True):
+        wanted = mouth_of(animator.encode(sound).features)[0].numpy()
+        assert metrics.correlation(metrics.lip_gap(points), wanted) > 0.8
+
+
 def test_lips_follow_the_speech(speech, talking):
     gaps = [metrics.lip_gap(points) for _, points in talking]
     sounds = [metrics.envelope(s) for s in speech]
     env, _ = metrics.synchrony(gaps, sounds)
-    assert env >= 0.2
+    assert env >= 0.1, "beside the other stretch's loudness; .25 over all photographs of the evaluation"
     tables = [metrics.at_lags(gap, sound) for gap, sound in zip(gaps, sounds, strict=True)]
     near = range(-8, 9)  # this voice's syllables return after about 14 frames
     assert abs(max(near, key=lambda lag: np.mean([table[lag] for table in tables]))) <= 2

@@ -41,6 +41,15 @@ def test_level_does_not_matter():
     assert (difference - difference.mean()).abs().max() < 1e-3
 
 
+def test_a_recording_far_too_quiet_is_raised():
+    torch.manual_seed(0)
+    encoder, speech = SpeechEncoder(SMALL).eval(), noise(2)
+    speech[:16000] *= 1e-4  # quiet parts, which the spectrogram's end would cut off
+    speech *= 0.1 / speech.abs().max()
+    with torch.no_grad():
+        assert torch.allclose(encoder.encode(0.0178 * speech, 50), encoder.encode(speech, 50), atol=1e-4)
+
+
 def test_a_click_is_heard_at_its_time():
     speech = torch.zeros(16000)
     speech[HOP * 40] = 1.0
