@@ -11,7 +11,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
-from count_kernels import counted, step_kernels
+from count_kernels import counted, step_kernels  # noqa: E402
 
 # As a program it needs the repository there; for the other tests, see conftest.py.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != ROOT]
