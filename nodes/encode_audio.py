@@ -20,6 +20,7 @@ from .load_model import LoadedModel
 from .support import host
 from .support.audio_encoder import hidden_states
 from .support.node import STAGES, DawnNode, schema
+from .support.preview import preview
 from .support.sockets import MODEL, SPEECH, Speech
 from .support.widgets import decimal, switch
 
@@ -182,7 +183,7 @@ def _for_timeline(sound: Tensor) -> dict[str, Any] | None:
     if host.outer_node() is not None:
         return None
     audio = {"waveform": sound.cpu()[None, None].clamp(-1, 1), "sample_rate": SPEECH_RATE}
-    return {"dawn_sound": ui.PreviewAudio(audio).as_dict()["audio"]}
+    return preview(lambda: {"dawn_sound": ui.PreviewAudio(audio).as_dict()["audio"]})
 
 
 def _check_seconds(**seconds: float) -> None:

@@ -13,6 +13,7 @@ from ..dawn_model.structures import HeadMotion
 from .support import host
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
+from .support.preview import preview
 from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
 from .support.widgets import switch, whole
 
@@ -79,7 +80,8 @@ class DawnPlotPoseBlink(DawnNode):
         images = plot.picture[None]
         if moving_cursor:
             images = plot_with_cursor(plot, host.Progress(frames, "plotting").update)
-        return io.NodeOutput(images.to(host.result_device()), ui=ui.PreviewImage(images[:1]))
+        on_node = preview(lambda: ui.PreviewImage(images[:1]).as_dict())
+        return io.NodeOutput(images.to(host.result_device()), ui=on_node)
 
 
 def _require_memory(needed: int, frames: int) -> None:

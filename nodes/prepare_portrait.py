@@ -25,6 +25,7 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.face.state import face_state
 from .support import host
 from .support.node import STAGES, DawnNode, schema
+from .support.preview import preview
 from .support.sockets import PORTRAIT, BoundingBox, FaceLandmarks
 from .support.widgets import choice, decimal, switch, text, whole
 
@@ -181,8 +182,8 @@ class DawnPreparePortrait(DawnNode):
             overlays.append(overlay.to(host.result_device())[None])
             progress.update(index + 1)
         host.advise(advice, "image")
-        preview = {**ui.PreviewImage(torch.cat(overlays)).as_dict(), "dawn_faces": shown}
-        return io.NodeOutput(portraits, crops, overlays, ui=preview)
+        on_node = preview(lambda: {**ui.PreviewImage(torch.cat(overlays)).as_dict(), "dawn_faces": shown})
+        return io.NodeOutput(portraits, crops, overlays, ui=on_node)
 
 
 def _shown(faces: list[Face], index: int, height: int, width: int) -> dict[str, Any]:

@@ -97,29 +97,51 @@ def test_memory_runs_out_in_every_stage(comfy, whole, stage):
     assert expected is None or torch.equal(again, expected), "the next job differs"
 
 
+def test_a_file_that_finds_no_room_is_not_called_damaged(comfy, whole, monkeypatch):
+    import comfy.utils as utils
+
+    def no_room(*_args, **_kwargs):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
+
+    comfy.forget()
+    monkeypatch.setattr(utils, "load_torch_file", no_room)
+    with pytest.raises(NodeFailed, match=r"tiny-hubert\.safetensors can not be read: memory ran out\. Close"):
+        comfy.run(show(whole, "encoder"))
+
+
 @pytest.fixture
-def full_disk():
-    """No file may grow beyond 16 KB."""
+def full_disk(comfy, whole):
+    """No file may grow beyond 1 KB, as soon as this is called."""
     resource = pytest.importorskip("resource", reason="this system has no limits of a process")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (16 << 10, hard))
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    yield lambda full: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 10 if full else soft, hard))
     resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     signal.signal(signal.SIGXFSZ, handler)
 
 
-def test_a_disk_that_is_full(comfy, whole, full_disk):
+def test_a_disk_that_is_full(comfy, whole, full_disk, caplog):
+    """Savers say so and leave nothing; what only shows something does without."""
     import folder_paths
 
-    prompt = {name: node for name, node in show(whole, "motion").items() if name != "show"} | {
-        "keep": whole["keep"]
+    prompt = {**show(whole, "pose"), **show(whole, "motion"), "keep": whole["keep"]}
+    prompt["table"] = {
+        "class_type": "DawnSavePoseBlink",
+        "inputs": {"pose": ["pose", 0], "filename_prefix": "full/table", "format": "csv"},
     }
-    message = r"motion_00001_\.motion\.safetensors can not be written \(.*Free space in "
-    with pytest.raises(NodeFailed, match=message) as failure:
-        comfy.run(prompt)
-    folder = Path(folder_paths.get_output_directory()) / "full"
-    assert failure.value.node == "keep" and list(folder.iterdir()) == []
-    full_disk()  # there is space again
-    assert "keep" in comfy.run(prompt).executed
-    assert [path.name for path in folder.iterdir()] == ["motion_00001_.motion.safetensors"]
+    prompt["plot"] = {
+        "class_type": "DawnPlotPoseBlink",
+        "inputs": {"pose": ["pose", 0], "width": 640, "height": 360, "moving_cursor": False},
+    }
+    for saver, name in (("keep", r"motion_00001_\.motion\.safetensors"), ("table", r"table_00001_\.csv")):
+        comfy.forget()
+        full_disk(True)
+        with pytest.raises(NodeFailed, match=name + r" can not be written \(.*Free space in ") as failure:
+            comfy.run({node: prompt[node] for node in prompt if node not in {"keep", "table"} - {saver}})
+        full_disk(False)
+        assert failure.value.node == saver
+        folder = Path(folder_paths.get_output_directory()) / "full"
+        assert list(folder.iterdir()) == []
+    assert caplog.text.count("preview: it can not be shown (File too large)") >= 4, caplog.text
+    assert {"keep", "table"} <= set(comfy.run(prompt).executed)
+    assert {path.suffix for path in folder.iterdir()} == {".csv", ".safetensors"}
