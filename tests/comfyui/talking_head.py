@@ -165,3 +165,18 @@ def spoken(seconds: float) -> Tensor:
         assert (file.getframerate(), file.getnchannels()) == (16000, 1)
         samples = np.frombuffer(file.readframes(round(16000 * seconds)), np.int16)
     return torch.from_numpy(samples / 32768.0).float()[None]
+
+
+def saved_video(comfy: Any, prompt: Prompt) -> Path:
+    """The file that core's Save Video writes from the graph's frames and sound."""
+    video = {"images": ["frames", 0], "audio": ["frames", 1], "fps": ["frames", 2]}
+    save = {"video": ["video", 0], "filename_prefix": "saved", "format": "auto", "codec": "auto"}
+    run = comfy.run(
+        {
+            **prompt,
+            "video": {"class_type": "CreateVideo", "inputs": video},
+            "save": {"class_type": "SaveVideo", "inputs": save},
+        }
+    )
+    (file,) = run.ui["save"]["images"]
+    return comfy.base / "output" / file["subfolder"] / file["filename"]

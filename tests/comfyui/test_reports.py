@@ -10,33 +10,9 @@ import numpy as np
 import pytest
 import torch
 from comfy_harness import NodeFailed
-from talking_head import change, show, sound, spoken
+from talking_head import change, saved_video, show, sound, spoken
 
 NANO = "dawn-nano (built in)"
-
-
-def saved(comfy, prompt) -> Path:
-    """The file that Save Video writes from the graph's frames and sound."""
-    run = comfy.run(
-        {
-            **prompt,
-            "video": {
-                "class_type": "CreateVideo",
-                "inputs": {"images": ["frames", 0], "audio": ["frames", 1], "fps": ["frames", 2]},
-            },
-            "save": {
-                "class_type": "SaveVideo",
-                "inputs": {
-                    "video": ["video", 0],
-                    "filename_prefix": "report",
-                    "format": "auto",
-                    "codec": "auto",
-                },
-            },
-        }
-    )
-    (file,) = run.ui["save"]["images"]
-    return comfy.base / "output" / file["subfolder"] / file["filename"]
 
 
 def seconds_of(path: Path) -> tuple[float, float]:
@@ -53,7 +29,7 @@ def seconds_of(path: Path) -> tuple[float, float]:
 def test_all_of_the_sound_is_spoken(comfy, head, given, seconds):
     """Two or five seconds came of fifteen, or of minutes, or the number of frames had to be worked out by hand
     (SamKhoze/ComfyUI-DeepFuze#46, smthemex/ComfyUI_EchoMimic#5, smthemex/ComfyUI_Sonic#18 and #28)."""
-    pictures, heard = seconds_of(saved(comfy, {**head, "sound": given.audio(sound(seconds))}))
+    pictures, heard = seconds_of(saved_video(comfy, {**head, "sound": given.audio(sound(seconds))}))
     assert pictures == pytest.approx(seconds, abs=0.04)
     assert heard == pytest.approx(seconds, abs=0.12)
 
@@ -83,7 +59,7 @@ def test_no_program_is_called(comfy, head, monkeypatch):
     """ffmpeg was called, and where it is not installed the job ended with "file not found"
     (smthemex/ComfyUI_EchoMimic#87, #99, #113)."""
     monkeypatch.setenv("PATH", "")
-    pictures, heard = seconds_of(saved(comfy, change(head, "motion", seed=77)))
+    pictures, heard = seconds_of(saved_video(comfy, change(head, "motion", seed=77)))
     assert pictures == pytest.approx(0.4, abs=0.04) and heard == pytest.approx(0.4, abs=0.12)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from comfy_harness import NodeFailed
 from PIL import Image
-from talking_head import change, show, sound
+from talking_head import change, saved_video, show, sound
 
 
 def tone(rate: int, seconds: float = 1.0, channels: int = 1) -> torch.Tensor:
@@ -60,25 +60,7 @@ def test_a_faded_face_is_the_one_that_is_found(comfy, head, given, astronaut, po
     [(40000, 1, 44100), (5512, 1, 8000), (192000, 2, 96000), (48000, 6, 48000), (44100, 2, 44100)],
 )
 def test_a_sound_that_no_video_can_hold_is_saved_all_the_same(comfy, head, given, rate, channels, kept):
-    prompt = {
-        **head,
-        "sound": given.audio(tone(rate, 1.0, channels), rate),
-        "video": {
-            "class_type": "CreateVideo",
-            "inputs": {"images": ["frames", 0], "audio": ["frames", 1], "fps": ["frames", 2]},
-        },
-        "save": {
-            "class_type": "SaveVideo",
-            "inputs": {
-                "video": ["video", 0],
-                "filename_prefix": "stranger",
-                "format": "auto",
-                "codec": "auto",
-            },
-        },
-    }
-    (file,) = comfy.run(prompt).ui["save"]["images"]
-    path = comfy.base / "output" / file["subfolder"] / file["filename"]
+    path = saved_video(comfy, {**head, "sound": given.audio(tone(rate, 1.0, channels), rate)})
     with av.open(str(path)) as video:
         (stream,) = video.streams.audio
         assert stream.rate == kept
