@@ -25,6 +25,9 @@ SAMPLERS = ("ddim", "dpmpp_2m")
 RunSliced = Callable[[Callable[[Slices], Tensor]], Tensor]
 """Calls a function with slices; may call it again with smaller ones when memory ran out."""
 
+_STILL_FRAMES = 25
+"""Enough that the middle one hardly feels the ends."""
+
 
 @dataclass(frozen=True)
 class SamplingOptions:
@@ -88,10 +91,29 @@ def sample_motion(
             f"expression is {options.expression:g}, and this model has no such control. Leave it at 1, or choose "
             "dawn-nano"
         )
+    run = run or (lambda call: call(Slices.for_device(source.device)))
+    x0 = _sample(denoiser, source, condition, noise, options, callback, run)
+    if compact:
+        x0 = x0.sub_(_unasked(denoiser, source, condition, options, run))
+    flow, occlusion = motion_of(x0, denoiser.config)
+    shut = lips_shut(condition.to(source), source) if compact else None
+    return MotionLatents(flow, occlusion, shut)
+
+
+def _sample(
+    denoiser: UNet3D | CompactDenoiser,
+    source: Tensor,
+    condition: Tensor,
+    noise: Noise,
+    options: SamplingOptions,
+    callback: Callback | None,
+    run: RunSliced,
+) -> Tensor:
+    """Arguments of `sample_motion` → latents [1, 3, F, h, w]."""
+    compact = isinstance(denoiser.config, CompactConfig)
     compute = source.dtype
     condition = condition.to(source)[None]
     clip = denoiser.prepare(source, condition, options.window)
-    run = run or (lambda call: call(Slices.for_device(source.device)))
     schedule = cosine_schedule(denoiser.config.train_timesteps)
 
     def denoise_with(prepared):
@@ -112,11 +134,26 @@ def sample_motion(
     # The embedded model's latents have no bounds that a threshold could hold them to.
     kind = {"threshold": not compact, "spacing": trailing_timesteps if compact else sampling_timesteps}
     if options.sampler == "ddim":
-        x0 = ddim_sample(denoise, drawn, schedule, options.steps, options.eta, callback, **kind)
-    else:
-        x0 = dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, **kind)
-    flow, occlusion = motion_of(x0, denoiser.config)
-    return MotionLatents(flow, occlusion, lips_shut(condition[0], source) if compact else None)
+        return ddim_sample(denoise, drawn, schedule, options.steps, options.eta, callback, **kind)
+    return dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, **kind)
+
+
+def _unasked(
+    denoiser: CompactDenoiser, source: Tensor, condition: Tensor, options: SamplingOptions, run: RunSliced
+) -> Tensor:
+    """What the embedded model's sampling adds to a portrait that is told nothing, [1, 3, 1, h, w]: an error of the
+    network, since such a portrait stands still. Taken off every frame it leaves lips, lids and background where they
+    are.
+
+    Sampled without noise, for a few frames: they are alike, whatever the clip's length.
+    """
+    frames = _STILL_FRAMES
+    nothing = condition.new_zeros(frames, condition.shape[1])
+    silent = source.new_zeros(1, 3, frames, *source.shape[-2:], dtype=torch.float32)
+    latents = _sample(denoiser, source, nothing, lambda number: silent.clone(), options, None, run)
+    error = latents[:, :, frames // 2 : frames // 2 + 1].clone()
+    error[:, 2] -= 1  # of a portrait that stands still, all is seen
+    return error
 
 
 def motion_of(x0: Tensor, config: DenoiserConfig | CompactConfig) -> tuple[Tensor, Tensor]:

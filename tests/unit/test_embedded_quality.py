@@ -109,7 +109,16 @@ def test_the_picture_stays_where_nothing_moves(animator, astronaut, talking):
     source = astronaut[0][0].movedim(0, -1)
     keep = metrics.outside_mouth_and_eyes(animator.landmarker(source)[0].points, animator.config.image_size)
     frames, _ = talking[0]
-    assert metrics.psnr(frames, source, keep) >= 32
+    assert metrics.psnr(frames, source, keep) >= 36
+
+
+def test_without_mouth_and_expression_the_portrait_stands_still(animator, astronaut, speech):
+    """The decoder alone leaves 44 dB; motion that nobody asked for left 38."""
+    picture, face = astronaut
+    audio = animator.encode(speech[0][:8000])
+    frames = animator.film(picture, face, audio, held(face, len(audio)), mouth=0.0, expression=0.0)
+    source = picture[0].movedim(0, -1)
+    assert metrics.psnr(frames, source, torch.ones(source.shape[:2], dtype=torch.bool)) >= 42
 
 
 def test_the_mouth_rests_in_silence(animator, astronaut, talking):

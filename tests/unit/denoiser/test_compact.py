@@ -150,6 +150,20 @@ def test_expression_scales_the_noise():
     assert torch.equal(sample(1, 1.0), doubled)
 
 
+@pytest.mark.parametrize("options", [SamplingOptions(steps=4), SamplingOptions(steps=3, sampler="dpmpp_2m")])
+def test_a_portrait_that_is_told_nothing_stands_still(options):
+    """In the middle of the clip; what this network of random numbers does at its ends is another matter."""
+    torch.manual_seed(0)
+    denoiser, source = CompactDenoiser(SMALL), torch.randn(1, PORTRAIT_CHANNELS, 16, 16)
+    told_nothing, noise = torch.zeros(25, SMALL.condition_dim), lambda draw: torch.randn(1, 3, 25, 16, 16)
+    options = dataclasses.replace(options, expression=0.0)
+    latents = sample_motion(denoiser, source, told_nothing, noise, options)
+    assert torch.allclose(latents.flow[12], still_grid(16, 16, latents.flow), atol=1e-5)
+    assert torch.allclose(latents.occlusion[12], torch.ones(1, 16, 16), atol=1e-5)
+    told = sample_motion(denoiser, source, torch.randn(25, SMALL.condition_dim), noise, options)
+    assert (told.flow - latents.flow)[12].abs().max() > 1e-3, "what is always taken off says nothing"
+
+
 def test_refuses_sizes_and_conditions():
     denoiser = CompactDenoiser(SMALL)
     with pytest.raises(ValueError, match="multiples of 2"):
