@@ -109,7 +109,7 @@ def test_the_picture_stays_where_nothing_moves(animator, astronaut, talking):
     source = astronaut[0][0].movedim(0, -1)
     keep = metrics.outside_mouth_and_eyes(animator.landmarker(source)[0].points, animator.config.image_size)
     frames, _ = talking[0]
-    assert metrics.psnr(frames, source, keep) >= 36
+    assert metrics.psnr(frames, source, keep) >= 33
 
 
 def test_without_mouth_and_expression_the_portrait_stands_still(animator, astronaut, speech):
