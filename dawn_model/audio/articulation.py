@@ -32,7 +32,7 @@ ARTICULATION_DIM = CLASS_SHARES.stop
 
 GAP_MEAN = 0.145
 """Mean of the gap over speech."""
-_GAP_GAIN, _WIDTH_GAIN = 1.5, 1.8
+_GAP_GAIN, _WIDTH_GAIN = 1.5, 2.2
 """An encoder predicts means, which vary less than mouths do; measured on seven clips of real people."""
 _CLOSING = 0.4, 0.7
 """Share of p, b and m from which, and at which, the lips belong to them alone."""
