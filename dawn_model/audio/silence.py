@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .waveform import SPEECH_RATE
+from .waveform import SPEECH_RATE, without_rumble
 
 SPEECH_LEVEL = 0.1
 """RMS of the loud parts after `level`: -20 dB of full scale, about as loud as audio books are."""
@@ -23,6 +23,9 @@ _QUANTILE = 0.95
 _FLOOR, _ABOVE_FLOOR, _LOUDEST_PAUSE = 0.1, 2.0, 0.35
 """The noise of a recording is what is heard in its quietest tenth; a pause is louder than that by 6 dB at most, and
 never louder than 9 dB below the loud parts, for who speaks without a pause has no quiet tenth."""
+_ABOVE_USUAL = 5.0
+"""The loud parts of speech are 4 to 15 dB above the median of all that is spoken (100 recordings); what is louder is
+mostly something else."""
 _UNHEARD = 1e-4
 """Beside the loud parts: digital silence is no noise."""
 _INAUDIBLE = 1e-4
@@ -32,16 +35,20 @@ _INAUDIBLE = 1e-4
 def loudness(speech: Tensor) -> tuple[Tensor, float]:
     """Speech [T] at 16 kHz → RMS in windows of 20 ms every 5 ms [ceil(T / 80)], and that of the loud parts.
 
-    Window k is centred on sample 80·k + 40. The loud parts are the 95 % quantile of what can be heard; 0 when
-    nothing can.
+    Window k is centred on sample 80·k + 40. The loud parts are the 95 % quantile of what can be heard, but not what
+    is far louder than most of that: a beep, a slammed door. 0 when nothing can be heard. Hum and rumble do not count.
     """
+    speech = without_rumble(speech.float(), SPEECH_RATE)
     windows = -(-speech.shape[0] // _HOP)
     left = (_WINDOW - _HOP) // 2
-    padded = F.pad(speech.float(), (left, windows * _HOP + _WINDOW - _HOP - left - speech.shape[0]))
+    padded = F.pad(speech, (left, windows * _HOP + _WINDOW - _HOP - left - speech.shape[0]))
     rms = padded.unfold(0, _WINDOW, _HOP).square().mean(-1).sqrt()
     audible = rms[rms > _INAUDIBLE].sort().values
-    loud = float(audible[math.ceil(_QUANTILE * (len(audible) - 1))]) if len(audible) else 0.0
-    return rms, loud
+    if not len(audible):
+        return rms, 0.0
+    loud = float(audible[math.ceil(_QUANTILE * (len(audible) - 1))])
+    between = math.sqrt(loud * float(audible[math.floor(_FLOOR * (len(audible) - 1))]))
+    return rms, min(loud, _ABOVE_USUAL * float(audible[audible >= min(between, loud)].median()))
 
 
 def noise_floor(rms: Tensor, loud: float) -> float:

@@ -21,6 +21,8 @@ AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000
 """Rates that the sound of a video file can have."""
 _LOUDEST = 8.0
 """Samples beyond this are no sound in -1..1, however loud."""
+_MOST_CHANNELS = 8
+_SIXTEEN_BITS = 32768
 _ADVICE = "Load a sound with Load Audio"
 
 
@@ -65,9 +67,9 @@ def _rate(value: Any, name: str) -> int:
 
 
 def _waveform(value: Any, name: str) -> Tensor:
-    if isinstance(value, np.ndarray):
-        value = torch.from_numpy(value)
-    if not isinstance(value, Tensor) or value.is_complex():
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        value = torch.from_numpy(np.ascontiguousarray(value.astype(value.dtype.newbyteorder("="))))
+    if not isinstance(value, Tensor) or value.is_complex() or value.is_meta:
         raise ValueError(f"{name}: its waveform is a {type(value).__name__}, expected a tensor. {_ADVICE}")
     shape = list(value.shape)
     if value.ndim == 3 and len(value) != 1:
@@ -83,6 +85,8 @@ def _waveform(value: Any, name: str) -> Tensor:
             f"{name}: the audio is empty: it has no samples. Load a sound file with speech in it"
         )
     waveform = value[0] if value.ndim == 3 else value.reshape(-1, shape[-1])
+    if waveform.shape[1] <= _MOST_CHANNELS < waveform.shape[0]:
+        waveform = waveform.T  # [samples, channels], as soundfile reads them
     if not waveform.is_floating_point():
         waveform = _from_integers(waveform)
     waveform = waveform.float()
@@ -102,12 +106,16 @@ def _waveform(value: Any, name: str) -> Tensor:
 
 
 def _from_integers(samples: Tensor) -> Tensor:
-    """Whole numbers to -1..1 by what their type holds; unsigned bytes are silent at 128."""
-    if samples.dtype == torch.uint8:
-        return (samples.float() - 128) / 128
+    """Whole numbers to -1..1 by what their type holds, unsigned ones being silent in the middle; numbers of 16 bits in a
+    wider type are what they are: as 32 bits nobody would hear them."""
     if samples.dtype == torch.bool:
         return samples.float()
-    return samples.double() / -torch.iinfo(samples.dtype).min
+    limits, samples = torch.iinfo(samples.dtype), samples.double()
+    if limits.min == 0:
+        middle = (limits.max + 1) / 2
+        return (samples - middle) / middle
+    loudest = float(samples.abs().max())
+    return samples / (_SIXTEEN_BITS if limits.bits > 16 and loudest <= _SIXTEEN_BITS else -limits.min)
 
 
 def for_video(waveform: Tensor, rate: int) -> tuple[Tensor, int]:
@@ -128,10 +136,13 @@ def for_video(waveform: Tensor, rate: int) -> tuple[Tensor, int]:
 
 
 def _to_stereo(waveform: Tensor) -> Tensor:
-    """Surround by the usual weights (ITU-R BS.775): front, centre and back of a side; other layouts to both sides."""
-    if len(waveform) not in (5, 6):
+    """Surround by the usual weights (ITU-R BS.775): front, centre and what is beside and behind of a side; other layouts
+    to both sides."""
+    if len(waveform) not in (5, 6, 8):
         return waveform.mean(0, keepdim=True).expand(2, -1)
     left, right, centre = waveform[:3]
-    behind_left, behind_right = waveform[-2:]
-    mixed = torch.stack([left + 0.71 * (centre + behind_left), right + 0.71 * (centre + behind_right)])
+    around = waveform[4:] if len(waveform) > 5 else waveform[3:]
+    mixed = torch.stack(
+        [left + 0.71 * (centre + around[0::2].sum(0)), right + 0.71 * (centre + around[1::2].sum(0))]
+    )
     return mixed / max(1.0, float(mixed.abs().max()))

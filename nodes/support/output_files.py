@@ -22,7 +22,8 @@ def next_output_path(prefix: str, suffix: str) -> Path:
         outside = not (output / prefix.replace("\\", "/")).resolve().is_relative_to(output.resolve())
     except (OSError, ValueError) as error:
         raise ValueError(f"filename_prefix: {prefix[:60]!r} can not be a file's name ({error})") from error
-    if not prefix.strip() or prefix.rstrip().endswith(("/", "\\")) or outside or Path(prefix).is_absolute():
+    nameless = not prefix.strip() or prefix.rstrip().endswith(("/", "\\")) or parts[-1:] in ((), ("..",))
+    if nameless or outside or Path(prefix).is_absolute() or any(ord(letter) < 32 for letter in prefix):
         raise ValueError(
             f"filename_prefix: {prefix!r} is no place in the output folder. Use a name such as dawn/clip"
         )

@@ -15,6 +15,12 @@ from torch import Tensor
 from dawn_model.face.landmarker import FaceLandmarker
 
 RATE = 16000
+HUM = 0.05 + 0.01 * torch.sin(2 * torch.pi * 50 / RATE * torch.arange(2 * RATE))
+
+
+def half_opposite(speech: Tensor) -> Tensor:
+    """As in a film that was cut from two recordings."""
+    return torch.cat([speech[: len(speech) // 2], -speech[len(speech) // 2 :]])
 
 
 def gap(points: Tensor) -> float:
@@ -75,12 +81,20 @@ def usual(lips) -> float:
         lambda speech: torch.eye(6)[2][:, None] * speech,
         lambda speech: torch.stack([speech, -speech]),
         lambda speech: 10 ** (-35 / 20) * speech[None],
+        lambda speech: torch.stack([speech, half_opposite(speech)]) + HUM[: len(speech)],
     ],
-    ids=["5.1, centre alone", "opposite phase", "35 dB quieter"],
+    ids=["5.1, centre alone", "opposite phase", "35 dB quieter", "half of it opposite, hum, direct current"],
 )
 def test_lips_move_as_far_however_it_was_recorded(lips, usual, recorded):
     """They moved 66 % as far for speech in the centre channel alone, and 15 % for channels of opposite phase."""
     assert lips(recorded(spoken(1.5)[0])).std() > 0.9 * usual
+
+
+def test_a_beep_louder_than_the_speech_does_not_silence_it(lips, usual):
+    """The gate's threshold lies below the loud parts, and the beep was all of them."""
+    beep = 0.6 * torch.sin(2 * torch.pi * 1000 / RATE * torch.arange(RATE // 2))
+    gaps = lips(torch.cat([0.5 * spoken(1.5)[0], beep])[None], rest_in_silence=True)
+    assert gaps[:37].std() > 0.9 * usual
 
 
 def test_lips_rest_at_both_ends_of_silence(lips, usual):

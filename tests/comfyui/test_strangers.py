@@ -78,6 +78,8 @@ def test_a_sound_that_no_video_can_hold_is_saved_all_the_same(comfy, head, given
         ({"waveform": torch.zeros(1, 1, 800)}, r"^audio: the sound has no sample_rate"),
         ({"waveform": [0.0] * 800, "sample_rate": 16000}, r"^audio: its waveform is a list"),
         ({"waveform": torch.zeros(1, 1, 1, 800), "sample_rate": 16000}, r"^audio: its waveform has shape \[1, 1, 1"),
+        ({"waveform": np.array(["a"] * 800), "sample_rate": 16000}, r"^audio: its waveform is a ndarray"),
+        ({"waveform": torch.zeros(1, 1, 800, device="meta"), "sample_rate": 16000}, r"^audio: its waveform is a"),
         ({"waveform": torch.zeros(3, 1, 800), "sample_rate": 16000}, r"^audio: a batch of 3 sounds"),
         ({"waveform": torch.full((1, 1, 800), 1e20), "sample_rate": 16000}, r"^audio: its samples reach 1e\+20"),
         ({"waveform": torch.full((1, 1, 800), 20000.0), "sample_rate": 16000}, r"^audio: its samples reach 2e\+04"),
@@ -103,6 +105,12 @@ def test_a_sound_that_is_none(comfy, head, given, value, message):
         {"waveform": torch.cat([sound(0.4), sound(0.4)]), "sample_rate": 16000},
         {"waveform": torch.cat([sound(0.4), -sound(0.4)])[None], "sample_rate": 16000},
         {"waveform": torch.eye(6)[2][:, None] * sound(0.4)[None], "sample_rate": 16000},
+        {"waveform": torch.eye(8)[2][:, None] * sound(0.4)[None], "sample_rate": 16000},
+        {"waveform": sound(0.4).T.repeat(1, 2), "sample_rate": 16000},
+        {"waveform": sound(0.4).T[None], "sample_rate": 16000},
+        {"waveform": (sound(0.4) * 32767 + 32768).numpy().astype(np.uint16), "sample_rate": 16000},
+        {"waveform": (sound(0.4) * 32767).int()[None], "sample_rate": 16000},
+        {"waveform": sound(0.4).numpy().astype(">f4"), "sample_rate": 16000},
     ],
     ids=[
         "[T]",
@@ -112,6 +120,12 @@ def test_a_sound_that_is_none(comfy, head, given, value, message):
         "[2, T] is stereo",
         "opposite phase",
         "5.1, centre alone",
+        "7.1, centre alone",
+        "[T, 2]",
+        "[1, T, 1]",
+        "unsigned 16 bits",
+        "16 bits in 32",
+        "numbers of another machine",
     ],
 )
 def test_a_sound_in_another_form(comfy, head, given, value):
@@ -157,7 +171,7 @@ def test_a_name_from_windows(comfy, head):
 
 
 @pytest.mark.parametrize("saver", ["DawnSaveMotion", "DawnSavePoseBlink"])
-@pytest.mark.parametrize("prefix", ["x" * 300, "动" * 90, "../out", "", "  ", "pose/", "a\0b"])
+@pytest.mark.parametrize("prefix", ["x" * 300, "动" * 90, "../out", "", "  ", "pose/", "a\0b", ".", "x/..", "a\nb"])
 def test_a_name_that_no_file_can_have(comfy, head, saver, prefix):
     given = {"motion": ["motion", 0], "precision": "fp32"} if saver == "DawnSaveMotion" else {
         "pose": ["pose", 0], "format": "csv"
