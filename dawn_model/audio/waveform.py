@@ -28,8 +28,8 @@ RECEPTIVE_FIELD = 400
 CLIP_HIDDEN_FRAMES = 1000
 """The encoder takes 20 seconds at a time."""
 
-_STRETCH, _AGAINST = 5, 0.5
-"""Tenths of a second in which two channels are compared; the correlation below which one is the other, turned round."""
+_STRETCH, _AGAINST = 3, 0.5
+"""Fiftieths of a second in which two channels are compared; the correlation below which one is the other, turned round."""
 
 
 def frame_count(samples: int, rate: int) -> int:
@@ -83,7 +83,7 @@ def without_rumble(signal: Tensor, rate: int) -> Tensor:
 def to_mono(waveform: Tensor, rate: int) -> Tensor:
     """[channels, samples] → [samples]: their mean, in which channels that run against the loudest one are turned round.
 
-    Speech in opposite phase would cancel itself. Looked at in stretches of half a second, because films are cut from
+    Speech in opposite phase would cancel itself. Looked at in stretches of 60 ms, because films are cut from
     several recordings, and without rumble, which all channels may share.
     """
     signs = _signs(waveform, rate)
@@ -92,7 +92,7 @@ def to_mono(waveform: Tensor, rate: int) -> Tensor:
 
 def _signs(waveform: Tensor, rate: int) -> Tensor | None:
     """1, or -1 where a channel runs against the loudest one, [channels, samples], without steps; None: nowhere."""
-    samples, block = waveform.shape[1], max(1, rate // 10)
+    samples, block = waveform.shape[1], max(1, rate // 50)
     if len(waveform) == 1 or not waveform.isfinite().all():
         return None
 
