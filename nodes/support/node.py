@@ -12,6 +12,7 @@ from comfy_api.latest import io
 
 from ...dawn_model.exact_fp32 import exact_fp32
 from . import host
+from .given import check_given
 
 CATEGORY = "DAWN"
 LOADERS, STAGES, POSE, MOTION = (f"{CATEGORY}/{name}" for name in ("loaders", "stages", "pose", "motion"))
@@ -64,11 +65,12 @@ class DawnNode(io.ComfyNode):
 
 
 def _as_users_expect(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, its errors shown on the node, and exact where the user chose fp32."""
+    """The same for inputs of the right kind alone, its errors shown on the node, and exact where the user chose fp32."""
 
     @functools.wraps(execute)
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
         try:
+            check_given(cls.define_schema(), kwargs)
             with exact_fp32(_in_fp32(kwargs)):
                 return execute(cls, *args, **kwargs)
         except Exception as error:
