@@ -1,5 +1,5 @@
-"""What arrives at a node is of the kind that its inputs say: ComfyUI checks what is typed into widgets, and nothing that
-comes over a wire from a node with an output of any type (switches, scripts)."""
+"""What arrives at a node is of the kind that its inputs say: ComfyUI checks what is typed into widgets, and nothing
+that comes over a wire from a node with an output of any type (switches, scripts)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _OURS = {
 
 
 def check_given(schema: io.Schema, given: Mapping[str, Any]) -> None:
-    """Raises ValueError, that begins with the input's name, for a value of another kind or beyond the widget's limits."""
+    """Raises ValueError, that begins with the input's name, for a value of another kind or beyond a widget's limits."""
     for entry in schema.inputs:
         if entry.id not in given:
             continue

@@ -65,7 +65,7 @@ class DawnNode(io.ComfyNode):
 
 
 def _as_users_expect(execute: Callable[..., Any]) -> Callable[..., Any]:
-    """The same for inputs of the right kind alone, its errors shown on the node, and exact where the user chose fp32."""
+    """The same for inputs of the right kind, its errors shown on the node, and exact where the user chose fp32."""
 
     @functools.wraps(execute)
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
