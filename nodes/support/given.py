@@ -8,11 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
-from torch import Tensor
 
 _TEXTS = {"STRING": "a text", "COMBO": "one of its choices"}
 _NUMBERS = {"INT": "a whole number", "FLOAT": "a number"}
-_TENSORS = {"MASK": "a mask"}
+_PICTURES = {"IMAGE": "pictures", "MASK": "a mask"}
 _OURS = {
     "DAWN_MODEL": ("LoadedModel", "DAWN Load Model"),
     "DAWN_AUDIO": ("Speech", "DAWN Encode Audio"),
@@ -49,8 +48,9 @@ def _check(entry: io.Input, value: Any) -> None:
         if not entry.min <= value <= entry.max:
             shown = "no number" if value != value else _described(value)
             raise ValueError(f"{name}: {shown} arrived. Choose {entry.min:g} to {entry.max:g}")
-    if kind in _TENSORS and not isinstance(value, Tensor):
-        raise ValueError(f"{name}: expected {_TENSORS[kind]}, and {_described(value)} arrived")
+    # Nodes say themselves what to connect where no picture came; arrays are pictures to some packs.
+    if kind in _PICTURES and value is not None and not hasattr(value, "shape"):
+        raise ValueError(f"{name}: expected {_PICTURES[kind]}, and {_described(value)} arrived")
     if kind in _OURS:
         wanted, source = _OURS[kind]
         if type(value).__name__ != wanted:

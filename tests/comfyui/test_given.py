@@ -17,6 +17,7 @@ from talking_head import change, show
         ("motion", "steps", 10**400, r"steps: a huge number arrived\. Choose 0 to 200"),
         ("motion", "eta", float("nan"), r"eta: no number arrived\. Choose 0 to 1"),
         ("motion", "guidance", [1], r"guidance: expected a number, and a list arrived"),
+        ("portrait", "image", 7, r"image: expected pictures, and 7 arrived"),
         ("model", "dtype", 7, r"dtype: expected one of its choices, and 7 arrived"),
     ],
 )
