@@ -10,12 +10,18 @@ from torch.nn import functional as F
 
 WORTHWHILE = 1.3
 """bfloat16 costs precision, so it must gain at least this factor."""
+_ROUNDS = 4
 
 
 @functools.cache
 def bf16_is_faster() -> bool:
-    """Times one of the denoiser's convolutions in both precisions; about 0.1 s, once per process."""
-    return _seconds(torch.float32) > WORTHWHILE * _seconds(torch.bfloat16)
+    """Times one of the denoiser's convolutions in both precisions; about 0.3 s, once per process.
+
+    By turns, because what else the machine does must not slow one of them alone: the other precision is another clip.
+    """
+    rounds = [(_seconds(torch.float32), _seconds(torch.bfloat16)) for _ in range(_ROUNDS)]
+    fp32, bf16 = (min(times) for times in zip(*rounds, strict=True))
+    return fp32 > WORTHWHILE * bf16
 
 
 def _seconds(dtype: torch.dtype) -> float:

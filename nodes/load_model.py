@@ -87,8 +87,8 @@ class DawnLoadModel(DawnNode):
                     host.DTYPE_CHOICES,
                     "auto",
                     "Precision of the large networks. auto: half precision where the GPU or CPU is faster "
-                    "at it (no visible difference), fp32 elsewhere. fp32 is the most exact (newer NVIDIA cards "
-                    "may round convolutions to TF32) and needs twice the memory.",
+                    "at it (no visible difference), fp32 elsewhere. fp32 is the most exact (without TF32, "
+                    "on newer NVIDIA cards too) and needs twice the memory.",
                 ),
             ],
             outputs=[MODEL.output()],

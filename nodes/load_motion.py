@@ -50,12 +50,7 @@ class DawnLoadMotion(DawnNode):
     @classmethod
     def validate_inputs(cls, motion: str | None = None) -> bool | str:
         """Files saved after the page was loaded are fine, though they are in no list yet."""
-        try:
-            if motion is not None:  # it comes over a wire
-                motion_folders.motion_path(motion)
-        except ValueError as error:
-            return str(error)
-        return True
+        return model_folders.missing(motion_folders.motion_path, motion) or True
 
     @classmethod
     def execute(cls, motion: str, model: LoadedModel | None = None) -> io.NodeOutput:

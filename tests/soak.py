@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import random
+import statistics
 import sys
 import tempfile
 import time
@@ -29,7 +30,7 @@ from comfy_harness import Interrupted, NodeFailed, ServerComfy  # noqa: E402
 from comfy_server import ComfyServer  # noqa: E402
 
 GROWTH = 1.05
-SECONDS = 0.6
+SECONDS = 0.4
 
 
 def clip(seed: int, faulty: bool = False) -> dict:
@@ -41,6 +42,7 @@ def clip(seed: int, faulty: bool = False) -> dict:
     }
     for node in ("2", "10", "12"):
         del prompt[node]
+    prompt["3"]["inputs"]["dtype"] = "fp32"  # auto measures what is faster, on a machine that is busy
     prompt["6"]["inputs"] |= {"audio": ["1", 1], "start": 0.1 * (seed % 20), "duration": SECONDS}
     prompt["7"]["inputs"]["seed"] = prompt["8"]["inputs"]["seed"] = seed
     if faulty:
@@ -56,6 +58,65 @@ def clip(seed: int, faulty: bool = False) -> dict:
     return prompt
 
 
+def simple(number: int) -> dict:
+    """DAWN Talking Head and a video, without Paste Back."""
+    prompt = json.loads((ROOT / "workflows" / "api" / "dawn_simple.json").read_text(encoding="utf-8"))
+    prompt["5"]["inputs"] |= {"seed": number, "paste_back": False, "image": ["4", 0], "audio": ["7", 0]}
+    example = {"portrait": "astronaut.png", "speech": "sense_and_sensibility.wav"}
+    prompt["1"] = {"class_type": "DawnExample", "inputs": example}
+    prompt["4"] = {
+        "class_type": "ImageScale",
+        "inputs": {
+            "image": ["1", 0], "upscale_method": "bilinear", "width": 256 + number, "height": 256, "crop": "center",
+        },
+    }  # fmt: skip
+    prompt["7"] = {
+        "class_type": "TrimAudioDuration",
+        "inputs": {"audio": ["1", 1], "start_index": 0.1 * (number % 20), "duration": SECONDS},
+    }
+    del prompt["2"]
+    return prompt
+
+
+def head_motion(number: int) -> dict:
+    """Head motion saved as a table and drawn; nothing is rendered."""
+    prompt = clip(number)
+    for node in ("8", "9", "11", "15", "16"):
+        del prompt[node]
+    prompt["14"]["inputs"]["keyframes"] = f"0 yaw={number % 30}; 5f yaw=0"
+    prompt["20"] = {
+        "class_type": "DawnSavePoseBlink",
+        "inputs": {
+            "pose": ["14", 0],
+            "filename_prefix": f"pose/{number}",
+            "format": ("csv", "safetensors")[number % 2],
+        },
+    }
+    prompt["21"] = {
+        "class_type": "DawnPlotPoseBlink",
+        "inputs": {
+            "pose": ["14", 0], "speech": ["6", 0], "portrait": ["5", 0], "width": 640, "height": 480,
+            "moving_cursor": number % 3 == 0,
+        },
+    }  # fmt: skip
+    return prompt
+
+
+def again(number: int) -> dict:
+    """Saved motion rendered again, in part."""
+    prompt = {node: entry for node, entry in clip(number).items() if node in ("1", "3", "5", "9", "11")}
+    prompt["8"] = {
+        "class_type": "DawnLoadMotion",
+        "inputs": {"motion": "motion/0_00001_.motion.safetensors [output]"},
+    }
+    prompt["9"]["inputs"]["first_frame"] = number % 5
+    prompt["11"]["inputs"]["images"] = ["9", 0]
+    return prompt
+
+
+KINDS = (clip, simple, head_motion, again)
+
+
 def frames_of(base: Path, run) -> str:
     """One number for what was saved."""
     digest = hashlib.sha256()
@@ -66,24 +127,38 @@ def frames_of(base: Path, run) -> str:
 
 
 def usage(server: ComfyServer) -> tuple[float, int]:
-    """Resident megabytes and open files of the server."""
+    """Resident megabytes and open files of the server, once it has collected its garbage."""
+    time.sleep(1)
     process = psutil.Process(server.process.pid)
     return process.memory_info().rss / 2**20, process.num_fds()
 
 
 def many_jobs(comfy: ServerComfy, jobs: int) -> list[str]:
-    early = None
+    """Of all kinds, every seventh one faulty; the first quarter of them warms caches up. Of memory the median of the
+    quarter behind that counts against the last quarter's: single jobs differ by their kinds."""
+    seen, refused, begun = [], 0, time.monotonic()
     for number in range(jobs):
         faulty = number % 7 == 3
         try:
-            comfy.run(clip(number, faulty))
+            comfy.run(clip(number, True) if faulty else KINDS[number % len(KINDS)](number))
+            if faulty:
+                return [f"job {number} was to fail and did not"]
         except NodeFailed:
             if not faulty:
                 raise
-        if number == jobs // 4:
-            early = usage(comfy.server)
-    late = usage(comfy.server)
-    print(f"{jobs} jobs: {early[0]:.0f} to {late[0]:.0f} MB, {early[1]} to {late[1]} open files", flush=True)
+            refused += 1
+        seen.append(usage(comfy.server))
+    quarter = max(1, jobs // 4)
+    early, late = (
+        [statistics.median(values) for values in zip(*part, strict=True)]
+        for part in (seen[quarter : 2 * quarter] or seen, seen[-quarter:])
+    )
+    print(
+        f"{jobs} jobs of {len(KINDS)} kinds, {refused} of them refused, in {time.monotonic() - begun:.0f} s: "
+        f"{early[0]:.0f} to {late[0]:.0f} MB ({100 * (late[0] / early[0] - 1):+.1f} %), {early[1]:.0f} to "
+        f"{late[1]:.0f} open files",
+        flush=True,
+    )
     return [
         f"{what} grew from {a:.0f} to {b:.0f}"
         for what, a, b in zip(("memory", "open files"), early, late, strict=True)
@@ -92,21 +167,23 @@ def many_jobs(comfy: ServerComfy, jobs: int) -> list[str]:
 
 
 def cancelled_jobs(comfy: ServerComfy, base: Path, cancels: int, expected: str) -> list[str]:
+    """Each is followed by one that nobody disturbs, from its sampling on: the cancelled one had another seed."""
     chance, cancelled = random.Random(0), 0
     for number in range(cancels):
-        prompt_id = comfy.queue(clip(1000 + number))
-        time.sleep(chance.uniform(0, 1.5))
+        prompt_id = comfy.queue(
+            KINDS[number % len(KINDS)](1000 + number) if number % 2 else clip(1000 + number)
+        )
+        time.sleep(chance.uniform(0, 2.5))
         comfy.post("/interrupt", {})
         cancelled += comfy.wait(prompt_id)["status"]["status_str"] != "success"
-        if number % 10 == 9:
-            try:
-                found = frames_of(base, comfy.run(clip(1)))
-            except Interrupted:
-                return ["a job was cancelled that nobody cancelled"]
-            if found != expected:
-                return [f"the job after {number + 1} cancelled ones differs from an undisturbed one"]
+        try:
+            found = frames_of(base, comfy.run(clip(1)))
+        except Interrupted:
+            return ["a job was cancelled that nobody cancelled"]
+        if found != expected:
+            return [f"the job after {number + 1} cancelled ones differs from an undisturbed one"]
     print(
-        f"{cancels} jobs interrupted, {cancelled} of them before their end; the next ones are as ever",
+        f"{cancels} jobs interrupted, {cancelled} of them before their end; each next one is as ever",
         flush=True,
     )
     return []
@@ -148,6 +225,7 @@ def main() -> int:
         with ComfyServer(comfyui, base, [ROOT]) as server:
             comfy = ServerComfy(server)
             expected = frames_of(base, comfy.run(clip(1)))
+            comfy.run(clip(0))  # what `again` loads
             faults += many_jobs(comfy, options.jobs)
             faults += cancelled_jobs(comfy, base, options.cancels, expected)
         faults += killed_servers(comfyui, base, options.kills, expected)

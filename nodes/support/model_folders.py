@@ -84,6 +84,8 @@ def audio_encoder_path(name: str) -> Path:
 
 def missing(find: Callable[[str], Path], name: str | None) -> str:
     """Why there is no such file, in the words of `find`; empty when there is, or when a wire brings the name."""
+    if name is not None and not isinstance(name, str):
+        return f"{name!r:.60} is no file's name"
     try:
         if name is not None:
             find(name)

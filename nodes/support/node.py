@@ -7,9 +7,12 @@ import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from comfy_api.latest import io
 
+from ...dawn_model.exact_fp32 import exact_fp32
 from . import host
+from .given import check_given
 
 CATEGORY = "DAWN"
 LOADERS, STAGES, POSE, MOTION = (f"{CATEGORY}/{name}" for name in ("loaders", "stages", "pose", "motion"))
@@ -39,7 +42,8 @@ def schema(
 
 
 class DawnNode(io.ComfyNode):
-    """A node whose error is shown on it: newer frontends say only that a node failed, and hide the text.
+    """A node whose error is shown on it: newer frontends say only that a node failed, and hide the text. It computes
+    without TF32 where its model is in fp32.
 
     Its id is the class's name, and its description, which users read, the class's docstring.
 
@@ -57,17 +61,26 @@ class DawnNode(io.ComfyNode):
         execute = cls.__dict__.get("execute")
         # ComfyUI makes clones of node classes; those inherit what is wrapped already.
         if isinstance(execute, classmethod) and not hasattr(execute.__func__, "__wrapped__"):
-            cls.execute = classmethod(_showing_errors(execute.__func__))
+            cls.execute = classmethod(_as_users_expect(execute.__func__))
 
 
-def _showing_errors(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _as_users_expect(execute: Callable[..., Any]) -> Callable[..., Any]:
+    """The same for inputs of the right kind, its errors shown on the node, and exact where the user chose fp32."""
+
     @functools.wraps(execute)
-    def shown(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
+    def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
         try:
-            return execute(cls, *args, **kwargs)
+            check_given(cls.define_schema(), kwargs)
+            with exact_fp32(_in_fp32(kwargs)):
+                return execute(cls, *args, **kwargs)
         except Exception as error:
             if not host.is_cancelled(error):
                 host.show_text(str(error) or type(error).__name__)
             raise
 
-    return shown
+    return run
+
+
+def _in_fp32(given: dict[str, Any]) -> bool:
+    """Whether what computes in a node was loaded in fp32."""
+    return torch.float32 in [getattr(given.get(name), "dtype", None) for name in ("model", "audio_encoder")]

@@ -92,7 +92,7 @@ FLOORS = [
     {"denoiser", "head_motion", "paste_back"},
     {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
-    {"config", "structures", "cpu_precision", "drawing", "whole_file", "out_of_memory"},
+    {"config", "structures", "cpu_precision", "drawing", "whole_file", "out_of_memory", "exact_fp32"},
 ]
 """Packages and single modules of dawn_model, the highest floor first. docs/architecture.md draws them."""
 

@@ -1,5 +1,7 @@
-"""A plugin with one node that takes as many steps as it is told to and then, if told to, fails."""
+"""A plugin with a node that takes as many steps as it is told to and then, if told to, fails; and one that gives any
+value to any socket, as switches and script nodes of other plugins do."""
 
+import json
 import time
 
 import comfy.utils
@@ -31,9 +33,21 @@ class HarnessProbe(io.ComfyNode):
         return io.NodeOutput(steps, ui=ui.PreviewText(f"{steps} steps"))
 
 
+class HarnessValue(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="HarnessValue", inputs=[io.String.Input("value")], outputs=[io.AnyType.Output()]
+        )
+
+    @classmethod
+    def execute(cls, value: str) -> io.NodeOutput:
+        return io.NodeOutput(json.loads(value))
+
+
 class HarnessExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [HarnessProbe]
+        return [HarnessProbe, HarnessValue]
 
 
 async def comfy_entrypoint() -> HarnessExtension:
