@@ -50,7 +50,8 @@ class DawnMotionFromVideo(DawnNode):
                 io.MultiType.Input(
                     "video",
                     [io.Video, io.Image],
-                    tooltip="A video, or a batch of images. The square round the face of its first frame is followed.",
+                    tooltip="A video, or a batch of images. The square round the face of its first frame is cut out of "
+                    "all frames: the head should stay in it.",
                 ),
                 io.Audio.Input(
                     "audio",

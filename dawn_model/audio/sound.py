@@ -106,8 +106,8 @@ def _waveform(value: Any, name: str) -> Tensor:
 
 
 def _from_integers(samples: Tensor) -> Tensor:
-    """Whole numbers to -1..1 by what their type holds, unsigned ones being silent in the middle; numbers of 16 bits in a
-    wider type are what they are: as 32 bits nobody would hear them."""
+    """Whole numbers to -1..1 by what their type holds, unsigned ones being silent in the middle; 16 bits in a wider
+    type are what they are: as 32 bits nobody would hear them."""
     if samples.dtype == torch.bool:
         return samples.float()
     limits, samples = torch.iinfo(samples.dtype), samples.double()
@@ -136,8 +136,8 @@ def for_video(waveform: Tensor, rate: int) -> tuple[Tensor, int]:
 
 
 def _to_stereo(waveform: Tensor) -> Tensor:
-    """Surround by the usual weights (ITU-R BS.775): front, centre and what is beside and behind of a side; other layouts
-    to both sides."""
+    """Surround by the usual weights (ITU-R BS.775): front, centre and what is beside and behind of a side; other
+    layouts to both sides."""
     if len(waveform) not in (5, 6, 8):
         return waveform.mean(0, keepdim=True).expand(2, -1)
     left, right, centre = waveform[:3]

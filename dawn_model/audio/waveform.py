@@ -29,7 +29,8 @@ CLIP_HIDDEN_FRAMES = 1000
 """The encoder takes 20 seconds at a time."""
 
 _STRETCH, _AGAINST = 3, 0.5
-"""Fiftieths of a second in which two channels are compared; the correlation below which one is the other, turned round."""
+"""Fiftieths of a second in which two channels are compared; the correlation below which one is the other,
+turned round."""
 
 
 def frame_count(samples: int, rate: int) -> int:
@@ -75,7 +76,9 @@ def without_rumble(signal: Tensor, rate: int) -> Tensor:
     """
     half = max(1, round(rate * 0.002))
     for _ in range(2):
-        padded = F.pad(signal[None, None], (half, half), mode="replicate" if len(signal) > half else "constant")
+        padded = F.pad(
+            signal[None, None], (half, half), mode="replicate" if len(signal) > half else "constant"
+        )
         signal = signal - F.avg_pool1d(padded, 2 * half + 1, stride=1)[0, 0]
     return signal
 
@@ -112,7 +115,9 @@ def _signs(waveform: Tensor, rate: int) -> Tensor | None:
     if not torch.stack(against).any():
         return None
     signs = 1 - 2 * torch.stack(against).to(waveform).repeat_interleave(block, dim=1)[:, :samples]
-    return F.avg_pool1d(F.pad(signs, (block // 2, block // 2), mode="replicate")[None], 2 * (block // 2) + 1, 1)[0]
+    return F.avg_pool1d(
+        F.pad(signs, (block // 2, block // 2), mode="replicate")[None], 2 * (block // 2) + 1, 1
+    )[0]
 
 
 def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:

@@ -99,8 +99,8 @@ def load(patchers: list[Any], memory: float, whole: bool = False) -> torch.devic
 
 def stored_file(name: str) -> Path | None:
     """A file of the input or output folder by core's way of naming, "name [output]"; None when none is there."""
-    # A workflow that was saved on Windows separates folders by backslashes.
-    relative, root = folder_paths.annotated_filepath(name.replace("\\", "/"))  # what core makes of it differs between versions
+    # A workflow from Windows separates folders by backslashes. What core makes of a name differs between versions.
+    relative, root = folder_paths.annotated_filepath(name.replace("\\", "/"))
     roots = folder_paths.get_input_directory(), folder_paths.get_output_directory()
     try:
         path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()

@@ -82,8 +82,12 @@ def test_parts_with_the_colors_of_the_whole_clip_are_parts_of_it(comfy, whole):
     for first, last in ((0, 3), (4, 9)):
         images = part(first, last, colors=colors).output("pasted")
         assert torch.equal(images, expected[first : last + 1])
-    assert not torch.equal(part(4, 9).output("pasted"), expected[4:]), "this clip needs the colors of the whole"
-    with pytest.raises(NodeFailed, match=r"colors: 'red' holds no measured colors .* Connect the colors of another"):
+    assert not torch.equal(part(4, 9).output("pasted"), expected[4:]), (
+        "this clip needs the colors of the whole"
+    )
+    with pytest.raises(
+        NodeFailed, match=r"colors: 'red' holds no measured colors .* Connect the colors of another"
+    ):
         comfy.run(change(whole, "pasted", colors="red"))
     assert comfy.run(change(whole, "pasted", colour_match=0.0)).output("pasted", 2) == ""
 
@@ -217,7 +221,9 @@ def test_a_clip_that_memory_can_not_hold(comfy, whole, monkeypatch):
 
     comfy.run(whole)
     monkeypatch.setattr(mm, "get_free_memory", lambda *_: 20 * 2**20)
-    message = r"longest_side \(size of DAWN Talking Head\): 10 frames of 512×512 take 0\.0 GB.*Choose 373 or less"
+    message = (
+        r"longest_side \(size of DAWN Talking Head\): 10 frames of 512×512 take 0\.0 GB.*Choose 373 or less"
+    )
     with pytest.raises(NodeFailed, match=message):
         comfy.run(change(whole, "pasted", feather=0.11))
     assert comfy.run(change(whole, "pasted", longest_side=373)).output("pasted").shape[1] == 372

@@ -174,9 +174,7 @@ def with_example_node(api: dict[str, Any]) -> dict[str, Any]:
         return {key: rewired(value) for key, value in node["inputs"].items()}
 
     return {first: {"class_type": "DawnExample", "inputs": settings}} | {
-        name: {**node, "inputs": inputs_of(node)}
-        for name, node in api.items()
-        if name not in loaders
+        name: {**node, "inputs": inputs_of(node)} for name, node in api.items() if name not in loaders
     }
 
 
