@@ -119,9 +119,16 @@ def test_a_server_and_a_worker_die_and_every_clip_is_made_once(folder):
     assert "no_face" in errors and "No face found" in errors
     found = {line["name"]: line for line in lines(results)}
     assert len(lines(results)) == 6 and {line["state"] for line in found.values()} == {"done", "failed"}
+    calm = subprocess.run(
+        command(folder, "calm", "--retries", "0"), capture_output=True, text=True, timeout=400
+    )
+    assert calm.returncode == 1, calm.stderr
+    undisturbed = {line["name"]: line for line in lines(folder / "calm" / "results.csv")}
     for name, line in found.items():
         if line["state"] == "done":
-            assert len(frames_of(folder / "out", line["files"])) == 5, name
+            frames = frames_of(folder / "out", line["files"])
+            assert len(frames) == 5, name
+            assert (frames == frames_of(folder / "calm", undisturbed[name]["files"])).all(), name
     assert with_words(own, "comfy_launcher.py") == [], "no ComfyUI stays behind"
     assert not list(Path(tempfile.gettempdir()).glob(f"dawn-fleet-*-{process.pid}"))
 
