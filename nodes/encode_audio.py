@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 import comfy.model_management as mm
@@ -129,7 +128,6 @@ class DawnEncodeAudio(DawnNode):
     ) -> io.NodeOutput:
         given = to_sound(audio)
         waveform, rate = given.waveform, given.rate
-        _check_seconds(start=start, duration=duration, tail=tail)
         waveform = _cut(waveform, rate, start, duration)
         gate = SilenceGate(silence_threshold, silence_attack, silence_hold)
         try:
@@ -184,13 +182,6 @@ def _for_timeline(sound: Tensor) -> dict[str, Any] | None:
         return None
     audio = {"waveform": sound.cpu()[None, None].clamp(-1, 1), "sample_rate": SPEECH_RATE}
     return preview(lambda: {"dawn_sound": ui.PreviewAudio(audio).as_dict()["audio"]})
-
-
-def _check_seconds(**seconds: float) -> None:
-    """Numbers from other nodes have not passed the widgets' limits."""
-    for name, value in seconds.items():
-        if not (math.isfinite(value) and value >= 0):
-            raise ValueError(f"{name}: {value:g} is no time in seconds; it must be 0 or more")
 
 
 def _cut(waveform: Tensor, rate: int, start: float, duration: float) -> Tensor:

@@ -99,12 +99,12 @@ def test_more_than_there_is_is_said(comfy, head, caplog):
     ("inputs", "message"),
     [
         ({"start": 3.0}, r"start: 3 s is beyond the end of the audio, which lasts 0\.40 s"),
-        ({"start": math.nan}, r"start: nan is no time in seconds"),
-        ({"duration": math.nan}, r"duration: nan is no time in seconds"),
+        ({"start": math.nan}, r"start: no number arrived\. Choose 0 to"),
+        ({"duration": math.nan}, r"duration: no number arrived\. Choose 0 to"),
         ({"duration": 1e-6}, r"duration: 1e-06 s is less than one sample of the audio"),
-        ({"tail": math.nan}, r"tail: nan is no time in seconds"),
-        ({"silence_threshold": math.nan}, r"silence_threshold: nan is no amount"),
-        ({"silence_attack": math.nan}, r"silence_attack: nan is no amount"),
+        ({"tail": math.nan}, r"tail: no number arrived\. Choose 0 to"),
+        ({"silence_threshold": math.nan}, r"silence_threshold: no number arrived\. Choose 0 to"),
+        ({"silence_attack": math.nan}, r"silence_attack: no number arrived\. Choose 0 to"),
     ],
 )
 def test_times_that_are_none(comfy, head, inputs, message):
