@@ -97,6 +97,18 @@ def test_a_beep_louder_than_the_speech_does_not_silence_it(lips, usual):
     assert gaps[:37].std() > 0.9 * usual
 
 
+@pytest.mark.parametrize("decibels", [15, 25])
+def test_lips_rest_in_a_noisy_pause(lips, decibels):
+    """The mouth moved 32 % as much as in words: pauses had to be 30 dB below the speech."""
+    words, pause = spoken(1.2)[0], torch.zeros(round(1.6 * RATE))
+    speech = torch.cat([words, pause, words])
+    noise = torch.randn(len(speech), generator=torch.Generator().manual_seed(0))
+    noise *= words.square().mean().sqrt() * 10 ** (-decibels / 20)
+    gaps = lips((speech + noise)[None], rest_in_silence=True, head_motion="lips only")
+    talking = np.concatenate([gaps[:30], gaps[70:]])
+    assert gaps[42:66].std() < 0.1 * talking.std()  # the gate holds for .2 s, and a mouth takes time to shut
+
+
 def test_lips_rest_at_both_ends_of_silence(lips, usual):
     """What lies beyond the sound counted as loud: frames 2 to 10 and the last 8 moved by up to 72 % of what speech
     does. Now by 9 and 4 %, the landmarker's own noise included."""
