@@ -94,7 +94,7 @@ def sample_motion(
     run = run or (lambda call: call(Slices.for_device(source.device)))
     x0 = _sample(denoiser, source, condition, noise, options, callback, run)
     if compact:
-        x0 = x0.sub_(_unasked(denoiser, source, condition, options, run))
+        x0 = x0.sub_(_error_at_rest(denoiser, source, condition, options, run))
     flow, occlusion = motion_of(x0, denoiser.config)
     shut = lips_shut(condition.to(source), source) if compact else None
     return MotionLatents(flow, occlusion, shut)
@@ -138,7 +138,7 @@ def _sample(
     return dpmpp_2m_sample(denoise, drawn, schedule, options.steps, callback, **kind)
 
 
-def _unasked(
+def _error_at_rest(
     denoiser: CompactDenoiser, source: Tensor, condition: Tensor, options: SamplingOptions, run: RunSliced
 ) -> Tensor:
     """What the embedded model's sampling adds to a portrait that is told nothing, [1, 3, 1, h, w]: an error of the
@@ -147,11 +147,13 @@ def _unasked(
 
     Sampled without noise, for a few frames: they are alike, whatever the clip's length.
     """
-    frames = _STILL_FRAMES
-    nothing = condition.new_zeros(frames, condition.shape[1])
-    silent = source.new_zeros(1, 3, frames, *source.shape[-2:], dtype=torch.float32)
-    latents = _sample(denoiser, source, nothing, lambda number: silent.clone(), options, None, run)
-    error = latents[:, :, frames // 2 : frames // 2 + 1].clone()
+    nothing = condition.new_zeros(_STILL_FRAMES, condition.shape[1])
+
+    def no_noise(number: int) -> Tensor:
+        return source.new_zeros(1, 3, _STILL_FRAMES, *source.shape[-2:], dtype=torch.float32)
+
+    latents = _sample(denoiser, source, nothing, no_noise, options, None, run)
+    error = latents[:, :, _STILL_FRAMES // 2, None].clone()
     error[:, 2] -= 1  # of a portrait that stands still, all is seen
     return error
 

@@ -16,7 +16,7 @@ from ..dawn_model.audio.sound import for_video, to_sound
 from ..dawn_model.audio.waveform import SPEECH_RATE, align_waveform, frame_count, to_speech, to_video_rate
 from ..dawn_model.structures import AudioFeatures
 from .load_model import LoadedModel
-from .support import host
+from .support import feedback, host
 from .support.audio_encoder import hidden_states
 from .support.node import STAGES, DawnNode, schema
 from .support.preview import preview
@@ -144,7 +144,7 @@ class DawnEncodeAudio(DawnNode):
 
         mm.throw_exception_if_processing_interrupted()
         features = AudioFeatures(_encode(model, audio_encoder, speech, frames).to(host.result_device()))
-        host.advise(speech_advice(heard, features.features if model.has_audio_encoder else None), "audio")
+        feedback.advise(speech_advice(heard, features.features if model.has_audio_encoder else None), "audio")
         waveform, rate = for_video(waveform, rate)
         aligned = {"waveform": align_waveform(waveform, rate, frames)[None], "sample_rate": rate}
         sound = align_waveform(heard, SPEECH_RATE, frames)
@@ -170,7 +170,7 @@ def _encode(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int)
 
     def on_clip(done: int, total: int) -> None:
         nonlocal progress
-        progress = progress or host.Progress(total, "encoding speech")
+        progress = progress or feedback.Progress(total, "encoding speech")
         progress.update(done)
 
     return to_video_rate(hidden_states(audio_encoder, speech, on_clip), frames)
@@ -178,7 +178,7 @@ def _encode(model: LoadedModel, audio_encoder: Any, speech: Tensor, frames: int)
 
 def _for_timeline(sound: Tensor) -> dict[str, Any] | None:
     """Speech [T] at 16 kHz as a file that web/speech_sound.js reads; not inside another node, which has no timeline."""
-    if host.outer_node() is not None:
+    if feedback.outer_node() is not None:
         return None
     audio = {"waveform": sound.cpu()[None, None].clamp(-1, 1), "sample_rate": SPEECH_RATE}
     return preview(lambda: {"dawn_sound": ui.PreviewAudio(audio).as_dict()["audio"]})

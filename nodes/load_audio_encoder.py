@@ -6,7 +6,7 @@ import comfy.model_management as mm
 from comfy_api.latest import io
 
 from ..dawn_model.audio.hubert import load_hubert
-from .support import host, model_folders
+from .support import host, model_folders, stored_files
 from .support.audio_encoder import DawnAudioEncoder
 from .support.node import LOADERS, DawnNode, schema
 from .support.widgets import choice
@@ -60,7 +60,7 @@ class DawnLoadAudioEncoder(DawnNode):
     def execute(cls, audio_encoder: str, dtype: str) -> io.NodeOutput:
         path = model_folders.audio_encoder_path(audio_encoder)
         compute_dtype = host.choose_dtype(dtype, mm.text_encoder_device())
-        tensors = host.read_tensors(path)
+        tensors = stored_files.read_tensors(path)
         try:
             encoder = load_hubert(tensors)
         except ValueError as error:

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.head_motion.file import FORMATS, load_head_motion
 from ..dawn_model.head_motion.video import REFERENCES, onto_portrait
-from .support import host
+from .support import stored_files
 from .support.model_folders import missing, modified
 from .support.motion_folders import SUFFIX as MOTION_SUFFIX
 from .support.node import POSE, DawnNode, schema
@@ -95,8 +95,8 @@ def _names() -> list[str]:
     """Files of the input folder as they are, those of the output folder as core marks them."""
     saved = Path(folder_paths.get_output_directory()) / SAVED
     names = [
-        *host.files_below(Path(folder_paths.get_input_directory()), SUFFIXES),
-        *(f"{SAVED}/{name} [output]" for name in host.files_below(saved, SUFFIXES)),
+        *stored_files.files_below(Path(folder_paths.get_input_directory()), SUFFIXES),
+        *(f"{SAVED}/{name} [output]" for name in stored_files.files_below(saved, SUFFIXES)),
     ]
     return [name for name in names if not name.removesuffix(" [output]").endswith(MOTION_SUFFIX)]
 
@@ -108,7 +108,7 @@ def _path(file: str) -> Path:
             "file: there is none yet. Put a .csv or .safetensors file into ComfyUI's input folder, or save one "
             "with DAWN Save Pose & Blink, then press R to refresh"
         )
-    path = host.stored_file(file)
+    path = stored_files.stored_file(file)
     if path is None:
         raise ValueError(f"file: {file} is not in the input folder or the output folder. Press R to refresh")
     return path

@@ -20,7 +20,7 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.flow_autoencoder.reenactment import at_video_rate, motion_of_pictures
 from ..dawn_model.structures import FPS
 from .load_model import LoadedModel
-from .support import host
+from .support import feedback, host
 from .support.node import MOTION, DawnNode, schema
 from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, Motion
 from .support.video_frames import timed_frames
@@ -89,7 +89,7 @@ class DawnMotionFromVideo(DawnNode):
         patcher = host.patcher_for(estimator, mm.get_torch_device(), mm.unet_offload_device())
         device = host.load([patcher], _BYTES_PER_FRAME_AND_PIXEL * _AT_ONCE * size**2)
         picture, _ = portrait.at(size)
-        progress = host.Progress(1, "looking at frame")
+        progress = feedback.Progress(1, "looking at frame")
 
         def on_frames(done: int) -> None:
             progress.of(done + 1)

@@ -16,7 +16,7 @@ from ..dawn_model.paste_back.colour_match import ColourMatch, ColourSums
 from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back, square_of
 from ..dawn_model.paste_back.placement import REGIONS, WHOLE
 from ..dawn_model.structures import MotionLatents
-from .support import host
+from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import MOTION_LATENTS, PORTRAIT, Motion
 from .support.widgets import choice, decimal, whole
@@ -176,7 +176,7 @@ class DawnPasteBack(DawnNode):
         )
         frames = max(len(images), 0 if onto is None else len(onto))
         out = host.empty_images(frames, *size, "longest_side (size of DAWN Talking Head)", sides=1)
-        progress = host.Progress(frames, "pasting")
+        progress = feedback.Progress(frames, "pasting")
         paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
         return io.NodeOutput(
             out, paster.mask[None, ..., 0].to(out.device), "" if measured is None else measured.to_text()

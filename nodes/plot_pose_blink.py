@@ -10,7 +10,7 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.head_motion.plot import SMALLEST, plot_head_motion
 from ..dawn_model.head_motion.plot_cursor import plot_with_cursor
 from ..dawn_model.structures import HeadMotion
-from .support import host
+from .support import feedback, host
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import rest_state
 from .support.preview import preview
@@ -79,7 +79,7 @@ class DawnPlotPoseBlink(DawnNode):
         plot = plot_head_motion(pose, width, height, waveform, rest, room_for_values=moving_cursor)
         images = plot.picture[None]
         if moving_cursor:
-            images = plot_with_cursor(plot, host.Progress(frames, "plotting").update)
+            images = plot_with_cursor(plot, feedback.Progress(frames, "plotting").update)
         on_node = preview(lambda: ui.PreviewImage(images[:1]).as_dict())
         return io.NodeOutput(images.to(host.result_device()), ui=on_node)
 

@@ -11,7 +11,7 @@ from ..dawn_model.face.landmarker import FaceLandmarker
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.head_motion.video import REFERENCES, film_head_motion, onto_portrait
 from ..dawn_model.structures import FPS
-from .support import host
+from .support import feedback
 from .support.node import POSE, DawnNode, schema
 from .support.pose_track import fit_to_speech, length_input, rest_state
 from .support.sockets import PORTRAIT, POSE_BLINK, SPEECH, Speech
@@ -86,7 +86,7 @@ class DawnPoseBlinkFromVideo(DawnNode):
         threshold: float,
     ) -> io.NodeOutput:
         wanted = len(speech.features)
-        progress = host.Progress(wanted, "reading the video")
+        progress = feedback.Progress(wanted, "reading the video")
         landmarker = FaceLandmarker.load()
         try:
             filmed = film_head_motion(

@@ -23,7 +23,7 @@ from ..dawn_model.face.overlay import draw_face_overlay
 from ..dawn_model.face.picture import WHITE, mask_for, to_pictures
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.face.state import face_state
-from .support import host
+from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
 from .support.preview import preview
 from .support.sockets import PORTRAIT, BoundingBox, FaceLandmarks
@@ -159,7 +159,7 @@ class DawnPreparePortrait(DawnNode):
             len(pictures), threshold, parse_box(box), bounding_box, face_landmarks, (height, width)
         )
         portraits, crops, overlays, advice, shown = [], [], [], [], []
-        progress = host.Progress(len(pictures), "finding the face")
+        progress = feedback.Progress(len(pictures), "finding the face")
         for index, (picture, inside) in enumerate(zip(pictures, masks, strict=True)):
             try:
                 faces = search.faces(index, picture)
@@ -181,7 +181,7 @@ class DawnPreparePortrait(DawnNode):
             shown.append(_shown(order_faces(chosen, face_order), face_index, height, width))
             overlays.append(overlay.to(host.result_device())[None])
             progress.update(index + 1)
-        host.advise(advice, "image")
+        feedback.advise(advice, "image")
         on_node = preview(lambda: {**ui.PreviewImage(torch.cat(overlays)).as_dict(), "dawn_faces": shown})
         return io.NodeOutput(portraits, crops, overlays, ui=on_node)
 

@@ -11,7 +11,7 @@ from ..dawn_model.frame_range import LAST, FrameRange
 from ..dawn_model.memory import rendering_need
 from ..dawn_model.structures import FPS
 from .load_model import LoadedModel
-from .support import host
+from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import MODEL, MOTION_LATENTS, PORTRAIT, Motion, frame_outputs
 from .support.widgets import whole
@@ -83,7 +83,7 @@ class DawnRenderFrames(DawnNode):
         device, plan = host.load_for([patcher], need, frames_per_slice, "DAWN Render Frames")
         source = patcher.model.encode(picture.to(device), model.dtype, lips)
         images = host.empty_images(frames, config.image_size, config.image_size, "motion")
-        progress, done = host.Progress(frames, "rendering"), 0
+        progress, done = feedback.Progress(frames, "rendering"), 0
 
         def on_slice(finished: int, total: int) -> None:
             nonlocal done

@@ -13,7 +13,7 @@ from ..dawn_model.memory import sampling_need
 from ..dawn_model.pipeline import SAMPLERS, SamplingOptions, decode_frame, denoiser_source, sample_motion
 from ..dawn_model.structures import NOT_FINITE, HeadMotion
 from .load_model import LoadedModel
-from .support import host
+from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
 from .support.sockets import MOTION_LATENTS, POSE_BLINK, Motion, Speech, clip_inputs
 from .support.widgets import choice, decimal, whole
@@ -149,7 +149,7 @@ class DawnSampleMotion(DawnNode):
         box_encoder = model.network("box_encoder") if "box_encoder" in names else None
         features = autoencoder.encode(picture.to(device), model.dtype)
         steps = steps or config.denoiser.sampling_steps
-        progress = host.Progress(steps, "sampling")
+        progress = feedback.Progress(steps, "sampling")
 
         def on_step(step: int, total: int, x0: torch.Tensor) -> None:
             preview = None

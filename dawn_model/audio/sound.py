@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .downmix import to_stereo
 from .waveform import resample
 
 log = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ def for_video(waveform: Tensor, rate: int) -> tuple[Tensor, int]:
     """
     channels = len(waveform)
     if channels > 2:
-        waveform = _to_stereo(waveform)
+        waveform = to_stereo(waveform)
         log.info("DAWN: the sound's %d channels are mixed to stereo for the video", channels)
     if rate not in AAC_RATES:
         target = next((known for known in AAC_RATES if known >= rate), AAC_RATES[-1])
@@ -133,16 +134,3 @@ def for_video(waveform: Tensor, rate: int) -> tuple[Tensor, int]:
         log.info("DAWN: the sound's rate of %d Hz becomes %d Hz, which a video file can hold", rate, target)
         rate = target
     return waveform, rate
-
-
-def _to_stereo(waveform: Tensor) -> Tensor:
-    """Surround by the usual weights (ITU-R BS.775): front, centre and what is beside and behind of a side; other
-    layouts to both sides."""
-    if len(waveform) not in (5, 6, 8):
-        return waveform.mean(0, keepdim=True).expand(2, -1)
-    left, right, centre = waveform[:3]
-    around = waveform[4:] if len(waveform) > 5 else waveform[3:]
-    mixed = torch.stack(
-        [left + 0.71 * (centre + around[0::2].sum(0)), right + 0.71 * (centre + around[1::2].sum(0))]
-    )
-    return mixed / max(1.0, float(mixed.abs().max()))

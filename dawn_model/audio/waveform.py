@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..structures import FPS
+from .downmix import to_mono
 
 log = logging.getLogger(__name__)
 
@@ -27,10 +28,6 @@ RECEPTIVE_FIELD = 400
 
 CLIP_HIDDEN_FRAMES = 1000
 """The encoder takes 20 seconds at a time."""
-
-_STRETCH, _AGAINST = 3, 0.5
-"""Fiftieths of a second in which two channels are compared; the correlation below which one is the other,
-turned round."""
 
 
 def frame_count(samples: int, rate: int) -> int:
@@ -67,57 +64,6 @@ def to_speech(waveform: Tensor, rate: int) -> Tensor:
         raise ValueError(f"the audio holds {broken} samples that are not numbers (NaN or infinite)")
     speech = resample(mono, rate, SPEECH_RATE)
     return F.pad(speech, (0, max(0, SPEECH_RATE // FPS - speech.shape[0])))
-
-
-def without_rumble(signal: Tensor, rate: int) -> Tensor:
-    """A signal [T] without direct current, hum and rumble, for measuring speech: -47 dB at 50 Hz, -6 dB at 150 Hz.
-
-    Its means over 4 ms are taken off, twice.
-    """
-    half = max(1, round(rate * 0.002))
-    for _ in range(2):
-        padded = F.pad(
-            signal[None, None], (half, half), mode="replicate" if len(signal) > half else "constant"
-        )
-        signal = signal - F.avg_pool1d(padded, 2 * half + 1, stride=1)[0, 0]
-    return signal
-
-
-def to_mono(waveform: Tensor, rate: int) -> Tensor:
-    """[channels, samples] → [samples]: their mean, in which channels that run against the loudest one are turned round.
-
-    Speech in opposite phase would cancel itself. Looked at in stretches of 60 ms, because films are cut from
-    several recordings, and without rumble, which all channels may share.
-    """
-    signs = _signs(waveform, rate)
-    return waveform.mean(0) if signs is None else (waveform * signs).mean(0)
-
-
-def _signs(waveform: Tensor, rate: int) -> Tensor | None:
-    """1, or -1 where a channel runs against the loudest one, [channels, samples], without steps; None: nowhere."""
-    samples, block = waveform.shape[1], max(1, rate // 50)
-    if len(waveform) == 1 or not waveform.isfinite().all():
-        return None
-
-    def blocks(channel: Tensor) -> Tensor:
-        clean = without_rumble(channel, rate)
-        return F.pad(clean, (0, -samples % block)).reshape(-1, block)
-
-    def nearby(values: Tensor) -> Tensor:
-        return F.avg_pool1d(values[None, None], _STRETCH, 1, _STRETCH // 2, count_include_pad=False)[0, 0]
-
-    loudest = blocks(waveform[int(torch.stack([blocks(c).square().mean() for c in waveform]).argmax())])
-    own, against = nearby(loudest.square().mean(1)), []
-    for channel in map(blocks, waveform):
-        shared = nearby((channel * loudest).mean(1))
-        power = nearby(channel.square().mean(1))
-        against.append(shared < -_AGAINST * (own * power).sqrt().clamp(min=1e-12))
-    if not torch.stack(against).any():
-        return None
-    signs = 1 - 2 * torch.stack(against).to(waveform).repeat_interleave(block, dim=1)[:, :samples]
-    return F.avg_pool1d(
-        F.pad(signs, (block // 2, block // 2), mode="replicate")[None], 2 * (block // 2) + 1, 1
-    )[0]
 
 
 def resample(signal: Tensor, rate: int, target_rate: int) -> Tensor:

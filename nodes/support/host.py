@@ -6,39 +6,26 @@ import dataclasses
 import gc
 import logging
 import math
-import os
-import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management as mm
 import comfy.model_patcher
 import comfy.ops
-import comfy.utils
-import folder_paths
 import torch
-from comfy_execution.progress import get_progress_state
-from comfy_execution.utils import get_executing_context
-from server import PromptServer
 from torch import Tensor, nn
 
 from ...dawn_model.cpu_precision import bf16_is_faster
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
-from ...dawn_model.out_of_memory import NO_ROOM, is_out_of_memory
-from .bar_shares import SHARES
+from ...dawn_model.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
 OPERATIONS = comfy.ops.manual_cast
 """Layers that follow the activation's device and dtype, so the host may leave weights anywhere."""
 
-SECONDS_BETWEEN_TEXTS = 0.2
-OUTER_BAR = 1000
-"""Length of a progress bar that several stages share."""
 IN_PARTS = "make the clip in parts with first_frame and last_frame of DAWN Render Frames"
-MOST_ENTRIES = 20_000
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 DTYPE_CHOICES = ["auto", *DTYPES]
@@ -95,40 +82,6 @@ def load(patchers: list[Any], memory: float, whole: bool = False) -> torch.devic
     """
     mm.load_models_gpu(patchers, memory_required=memory, force_full_load=whole)
     return patchers[0].load_device
-
-
-def stored_file(name: str) -> Path | None:
-    """A file of the input or output folder by core's way of naming, "name [output]"; None when none is there."""
-    # A workflow from Windows separates folders by backslashes. What core makes of a name differs between versions.
-    relative, root = folder_paths.annotated_filepath(name.replace("\\", "/"))
-    roots = folder_paths.get_input_directory(), folder_paths.get_output_directory()
-    try:
-        path = (Path(root or folder_paths.get_input_directory()) / relative).resolve()
-        inside = any(path.is_relative_to(Path(root).resolve()) for root in roots)
-        return path if inside and path.is_file() else None
-    except (OSError, ValueError):  # no file can have such a name
-        return None
-
-
-def files_below(folder: Path, endings: tuple[str, ...]) -> list[str]:
-    """Names, relative to a folder, of the files in it and below that end so, sorted; ComfyUI's own folders may hold
-    very many, so after `MOST_ENTRIES` no more are looked at."""
-    found, waiting, looked_at = [], [folder], 0
-    while waiting:
-        try:
-            entries = sorted(os.scandir(waiting.pop()), key=lambda entry: entry.name)
-        except OSError:
-            continue
-        for entry in entries:
-            looked_at += 1
-            if looked_at > MOST_ENTRIES:
-                log.warning("DAWN: only the first %d files of %s are listed", MOST_ENTRIES, folder)
-                return sorted(found)
-            if entry.is_dir(follow_symlinks=False):
-                waiting.append(Path(entry.path))
-            elif entry.name.lower().endswith(endings) and entry.is_file():
-                found.append(Path(entry.path).relative_to(folder).as_posix())
-    return sorted(found)
 
 
 def result_device() -> torch.device:
@@ -217,113 +170,6 @@ def cancellable(slices: Slices) -> Slices:
     return dataclasses.replace(slices, between=mm.throw_exception_if_processing_interrupted)
 
 
-class Progress:
-    """A node's progress bar, with what is going on in words, as in "sampling 3/4".
-
-    Updating it is also how ComfyUI cancels the node. A stage inside another node moves its part of that node's bar.
-    """
-
-    def __init__(self, total: int, what: str):
-        self._total = total
-        self._what = what
-        self._said = 0.0  # when the words were last sent; a message for every frame would load the page
-        self._share = _share_of_outer_bar()
-        self._bar = comfy.utils.ProgressBar(total)
-        if self._share is not None:  # else that bar jumps back until the first step is done
-            self._move(0, None)
-
-    def of(self, total: int) -> None:
-        """How many there will be, where that shows only on the way."""
-        self._total = self._bar.total = total
-
-    def update(self, done: int, preview: Tensor | None = None) -> None:
-        """preview: RGB [3, H, W] in 0..1 to show on the node."""
-        mm.throw_exception_if_processing_interrupted()
-        if done >= self._total or time.monotonic() - self._said > SECONDS_BETWEEN_TEXTS:
-            show_text(f"{self._what} {done}/{self._total}")
-            self._said = time.monotonic()
-        image = None
-        if preview is not None:
-            image = ("JPEG", _to_pil(preview), 512)
-        self._move(done, image)
-
-    def _move(self, done: int, image: tuple | None) -> None:
-        if self._share is None:
-            self._bar.update_absolute(done, self._total, image)
-            return
-        start, end = self._share
-        part = start + (end - start) * min(1.0, done / max(1, self._total))
-        self._bar.update_absolute(round(OUTER_BAR * part), OUTER_BAR, image)
-
-
 def is_cancelled(error: Exception) -> bool:
     """Whether the user has cancelled; an Exception in older versions, a BaseException in newer ones."""
     return isinstance(error, mm.InterruptProcessingException)
-
-
-def outer_node() -> str | None:
-    """The class of the node that the running one is an inner stage of; None where it stands for itself."""
-    context = get_executing_context()
-    if context is None:
-        return None
-    prompt = get_progress_state().dynprompt
-    shown = prompt.get_display_node_id(context.node_id)
-    return None if shown == context.node_id else prompt.get_node(shown)["class_type"]
-
-
-def _share_of_outer_bar() -> tuple[float, float] | None:
-    """From where to where, 0..1, the running node moves the bar of the node that it is a stage of; None where its bar
-    is its own."""
-    outer = outer_node()
-    if outer is None:
-        return None
-    context = get_executing_context()
-    running = get_progress_state().dynprompt.get_node(context.node_id)["class_type"]
-    return SHARES.get(outer, {}).get(running)
-
-
-def show_text(text: str) -> None:
-    """Show a line of text on the node that runs now, or on the node that it is an inner stage of.
-
-    Does nothing where no server runs (tests, scripts): there is no page to show it on.
-    """
-    context, server = get_executing_context(), getattr(PromptServer, "instance", None)
-    if context is None or server is None:
-        return
-    shown = get_progress_state().dynprompt.get_display_node_id(context.node_id)
-    server.send_progress_text(text, shown)
-
-
-def advise(sentences: list[str], name: str) -> None:
-    """Show what may disappoint on the node, and say it in the log; `name` is the input that it is about."""
-    for sentence in sentences:
-        log.warning("DAWN: %s: %s", name, sentence)
-    if sentences:
-        show_text("\n".join(sentences))
-
-
-def _to_pil(picture: Tensor):
-    from PIL import Image
-
-    pixels = (picture.float().clamp(0, 1) * 255).round().byte().movedim(0, -1).cpu().numpy()
-    return Image.fromarray(pixels)
-
-
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """A flat file of named tensors, pickled or safetensors, by ComfyUI's own safe loader.
-
-    Raises ValueError that names the file when it is damaged or holds something else.
-    """
-    try:
-        state = comfy.utils.load_torch_file(str(path), safe_load=True)
-    except Exception as error:
-        if is_out_of_memory(error):
-            raise ValueError(NO_ROOM.format(path.name)) from error
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise ValueError(
-            f"{path.name} can not be read: it is damaged, incomplete or not a model file. "
-            f"Download it again. ({reason})"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError(f"{path.name} holds something other than named tensors")
-    return state

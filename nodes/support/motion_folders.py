@@ -10,7 +10,7 @@ from typing import Any
 import folder_paths
 from comfy.cli_args import args
 
-from . import host
+from . import stored_files
 
 SUFFIX = ".motion.safetensors"
 NOTHING_FOUND = "(no motion file found)"
@@ -21,7 +21,7 @@ def motion_names() -> list[str]:
     """What the loader offers, by core's way of naming: files in the output folder end in " [output]"."""
     names = []
     for annotation, folder in _FOLDERS.items():
-        names += [name + annotation for name in host.files_below(Path(folder()), (SUFFIX,))]
+        names += [name + annotation for name in stored_files.files_below(Path(folder()), (SUFFIX,))]
     return names or [NOTHING_FOUND]
 
 
@@ -32,7 +32,7 @@ def motion_path(name: str) -> Path:
             "motion: there is no motion file yet. Save one with DAWN Save Motion, or put one "
             "into the input folder"
         )
-    path = host.stored_file(name)
+    path = stored_files.stored_file(name)
     if path is None:
         raise ValueError(
             f"motion: {name} is neither in the input nor in the output folder. Press R to refresh"

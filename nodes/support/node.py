@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import io
 
 from ...dawn_model.exact_fp32 import exact_fp32
-from . import host
+from . import feedback, host
 from .given import check_given
 
 CATEGORY = "DAWN"
@@ -61,21 +61,21 @@ class DawnNode(io.ComfyNode):
         execute = cls.__dict__.get("execute")
         # ComfyUI makes clones of node classes; those inherit what is wrapped already.
         if isinstance(execute, classmethod) and not hasattr(execute.__func__, "__wrapped__"):
-            cls.execute = classmethod(_as_users_expect(execute.__func__))
+            cls.execute = classmethod(_guarded(execute.__func__))
 
 
-def _as_users_expect(execute: Callable[..., Any]) -> Callable[..., Any]:
+def _guarded(execute: Callable[..., Any]) -> Callable[..., Any]:
     """The same for inputs of the right kind, its errors shown on the node, and exact where the user chose fp32."""
 
     @functools.wraps(execute)
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
         try:
-            check_given(cls.define_schema(), kwargs)
+            check_given(cls.SCHEMA or cls.define_schema(), kwargs)  # ComfyUI keeps the first
             with exact_fp32(_in_fp32(kwargs)):
                 return execute(cls, *args, **kwargs)
         except Exception as error:
             if not host.is_cancelled(error):
-                host.show_text(str(error) or type(error).__name__)
+                feedback.show_text(str(error) or type(error).__name__)
             raise
 
     return run

@@ -17,12 +17,13 @@ def next_output_path(prefix: str, suffix: str) -> Path:
         ValueError: that begins with `filename_prefix`, when it is no place in the output folder.
     """
     output = Path(folder_paths.get_output_directory())
-    parts = Path(prefix.replace("\\", "/")).parts
+    slashed = prefix.replace("\\", "/")
+    parts = Path(slashed).parts
     try:
-        outside = not (output / prefix.replace("\\", "/")).resolve().is_relative_to(output.resolve())
+        outside = not (output / slashed).resolve().is_relative_to(output.resolve())
     except (OSError, ValueError) as error:
         raise ValueError(f"filename_prefix: {prefix[:60]!r} can not be a file's name ({error})") from error
-    nameless = not prefix.strip() or prefix.rstrip().endswith(("/", "\\")) or parts[-1:] in ((), ("..",))
+    nameless = not slashed.strip() or slashed.rstrip().endswith("/") or parts[-1:] in ((), ("..",))
     if nameless or outside or Path(prefix).is_absolute() or any(ord(letter) < 32 for letter in prefix):
         raise ValueError(
             f"filename_prefix: {prefix!r} is no place in the output folder. Use a name such as dawn/clip"

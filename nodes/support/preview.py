@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from . import host
+from . import feedback
 
 
 def preview(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
@@ -14,7 +14,7 @@ def preview(make: Callable[[], dict[str, Any]]) -> dict[str, Any] | None:
     try:
         return make()
     except OSError as error:
-        host.advise(
+        feedback.advise(
             [
                 f"it can not be shown ({error.strerror or error}). The results are as they should be; free space on "
                 "the disk that holds ComfyUI's temporary folder"
