@@ -72,6 +72,7 @@ class Fleet:
             raise SystemExit(f"fleet.py failed:\n{self.process.stderr}\n{self.process.stdout}")
         self.busy = [int(share) for share in re.findall(r"(\d+)% busy", self.process.stdout)]
         if (output / "results.csv").is_file():
+            csv.field_size_limit(1 << 30)  # a clip's frames are named in one field
             with (output / "results.csv").open(newline="") as file:
                 self.lines = list(csv.DictReader(file))
             clock = re.search(r"failed in ([\d.]+) s", self.process.stdout)

@@ -23,14 +23,15 @@ from .render_frames import DawnRenderFrames
 from .sample_motion import DawnSampleMotion
 from .save_motion import DawnSaveMotion
 from .save_pose_blink import DawnSavePoseBlink
-from .support import model_folders
+from .support import model_folders, web_files
 from .talking_head import DawnTalkingHead
 
 
 class DawnExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        # Not in `on_load`, which 0.3.75 does not call: the loaders' schemas list this folder.
+        # Not in `on_load`, which 0.3.75 does not call: the loaders' schemas list the model folder.
         model_folders.register()
+        web_files.register()
         return [
             DawnLoadModel,
             DawnLoadAudioEncoder,

@@ -109,6 +109,8 @@ class Results:
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             self._file.truncate(len(whole))
+        # Ten minutes of saved frames are 15,000 names in one field, and 131,072 characters are not enough for them.
+        csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
         reader = csv.DictReader(io.StringIO(whole.decode(errors="replace"), newline=""))
         if whole and reader.fieldnames != COLUMNS:
             raise WorkflowError(f"{self.path} is not a table of results; choose another --output")

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.error
+import urllib.request
 from pathlib import Path
+from urllib.parse import quote
 
 import av
 import pytest
@@ -27,6 +30,11 @@ def short_clip() -> dict:
     prompt["1"] = example
     prompt["6"]["inputs"] |= {"audio": ["1", 1], "start": 1.0, "duration": 0.4}
     return prompt
+
+
+def fetch(url: str, path: str) -> bytes:
+    with urllib.request.urlopen(url + path, timeout=30) as response:
+        return response.read()
 
 
 def install(base: Path, name: str, link: bool = True) -> Path:
@@ -65,7 +73,21 @@ def test_it_runs_wherever_it_is_put(comfyui, tmp_path, name, arguments, monkeypa
         comfy = ServerComfy(server)
         run = comfy.run(short_clip())
         listed = comfy.get("/workflow_templates")
-    assert len(listed[name]) == len(list((ROOT / "workflows").glob("*.json")))
+        templates = {path.stem for path in (ROOT / "workflows").glob("*.json")}
+        assert set(listed[name]) == templates
+        for template in templates:
+            fetch(server.url, f"/api/workflow_templates/{quote(name)}/{quote(template)}.json")
+            fetch(server.url, f"/api/workflow_templates/{quote(name)}/{quote(template)}.jpg")
+        scripts = [
+            path for path in comfy.get("/extensions") if path.startswith(f"/extensions/{quote(name)}/")
+        ]
+        assert len(scripts) == len(list((ROOT / "web").glob("*.js")))
+        for script in scripts:
+            fetch(server.url, script)
+        # The page knows a node by "custom_nodes.NAME" and takes what stands before the next dot for the name.
+        fetch(server.url, f"/extensions/{quote(name.split('.')[0])}/docs/DawnExample.md")
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            fetch(server.url, f"/extensions/{quote(name)}/..%2Fpyproject.toml")
     (file,) = run.ui["11"]["images"]
     with av.open(str(base / "output" / file["subfolder"] / file["filename"])) as video:
         assert video.streams.video[0].frames == 10 and len(video.streams.audio) == 1

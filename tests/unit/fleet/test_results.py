@@ -93,3 +93,13 @@ def test_a_full_disk_leaves_neither_half_a_file_nor_half_a_line(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["results.csv"]
     add(results, replace(JOB, row=Row(3, "c", {})))
     assert len((tmp_path / "results.csv").read_text().splitlines()) == 3
+
+
+def test_a_clip_of_ten_minutes_may_leave_a_file_for_each_frame(tmp_path):
+    frames = [f"clip_{number:05}.png" for number in range(15_000)]
+    results = Results(tmp_path)
+    add(results, files=frames)
+    results.close()
+    for frame in frames:
+        (tmp_path / frame).touch()
+    assert Results(tmp_path).is_done(JOB)
