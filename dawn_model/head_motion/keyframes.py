@@ -72,7 +72,9 @@ def keyframe_blinks(keyframes: tuple[Keyframe, ...]) -> list[tuple[float, float]
 
 
 def _parse_entry(entry: str, place: str) -> Keyframe:
-    joined = "=".join(part.strip() for part in entry.split("="))  # a regular expression backtracks over long gaps
+    joined = "=".join(
+        part.strip() for part in entry.split("=")
+    )  # a regular expression backtracks over long gaps
     time, *assignments = re.split(r"[\s,]+", joined.strip(","))
     seconds = _number(re.sub(r"[sf]$", "", time), "the time " + repr(time), place)
     if time.endswith("f"):
