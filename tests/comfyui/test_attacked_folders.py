@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 
 import pytest
@@ -23,26 +24,23 @@ LOADERS = {
 }
 
 
-def test_folders_with_a_hundred_thousand_files_do_not_hold_up_the_list_of_nodes(
+def test_a_folder_of_a_hundred_thousand_files_does_not_hold_up_the_list_of_nodes(
     comfy, tmp_path, monkeypatch, caplog
 ):
     """ComfyUI asks every node for its inputs whenever a browser opens."""
     import folder_paths
 
-    folders = {}
+    for number in range(100_000):
+        os.mknod(tmp_path / f"{number}.motion.safetensors")
     for name in ("input", "output"):
-        folders[name] = tmp_path / name
-        for part in range(100):
-            folder = folders[name] / f"part {part}"
-            folder.mkdir(parents=True)
-            for number in range(500 if name == "input" else 1000):
-                os.close(os.open(folder / f"{number}.motion.safetensors", os.O_CREAT))
-        monkeypatch.setattr(folder_paths, f"get_{name}_directory", lambda name=name: str(folders[name]))
+        monkeypatch.setattr(folder_paths, f"get_{name}_directory", lambda: str(tmp_path))
     begun = time.process_time()
     ours = {name: node for name, node in comfy.nodes.NODE_CLASS_MAPPINGS.items() if name.startswith("Dawn")}
     for node in ours.values():
         node.define_schema()
-    assert time.process_time() - begun < 1
+    seconds = time.process_time() - begun
+    sys.stdout.write(f"{len(ours)} nodes in {seconds:.2f} s\n")
+    assert seconds < 1
     assert len(ours) > 15 and "files of" in caplog.text
 
 

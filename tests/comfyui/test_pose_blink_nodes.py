@@ -269,7 +269,8 @@ def test_a_film_at_another_rate_in_the_saved_file(comfy, film, wire, rate):
         path = comfy.base / f"speaking {name}.mp4"
         speaking_film(path, film.frames[: 2 * 25 : 2], RATES[name])
         video = wire("VIDEO", InputImpl.VideoFromFile(str(path)))
-        prompt = {**film(), "video": video, "parts": node("GetVideoComponents", video=["video", 0])}
+        prompt = {**film(), "source": video, "parts": node("GetVideoComponents", video=["source", 0])}
+        prompt = change(prompt, "film", video=["source", 0])
         prompt = change(change(prompt, "speech", audio=["parts", 1]), "motion", pose=["film", 0])
         tracks[name] = pose_of(comfy.run(show(prompt, "film")), "film").pose[:, :3]
     best = min(range(-3, 4), key=lambda lag: apart(tracks["25"], tracks[rate], lag))
