@@ -15,6 +15,14 @@ _MOST = {
     "train_timesteps": 100_000, "sampling_steps": 1000,
 }  # fmt: skip
 _MOST_OTHERS, _MOST_LEVELS = 65536, 16
+_MOST_DIGITS = 20
+
+
+def _whole(digits: str) -> int:
+    """Python takes long over very many digits, or refuses them in words for programmers."""
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"not a DAWN configuration: it has a number of {len(digits)} digits")
+    return int(digits)
 
 
 def _check_sizes(fields: dict) -> None:
@@ -247,7 +255,7 @@ class DawnConfig:
     def from_json(cls, text: str) -> DawnConfig:
         """Raises ValueError when `text` is not a configuration this version understands."""
         try:
-            fields = json.loads(text)
+            fields = json.loads(text, parse_int=_whole)
             _check_sizes(fields)
             denoiser = fields.pop("denoiser")
             if fields.pop("mel", None):

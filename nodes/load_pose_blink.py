@@ -110,5 +110,7 @@ def _path(file: str) -> Path:
         )
     path = stored_files.stored_file(file)
     if path is None:
-        raise ValueError(f"file: {file} is not in the input folder or the output folder. Press R to refresh")
+        raise ValueError(
+            f"file: {file[:120]} is not in the input folder or the output folder. Press R to refresh"
+        )
     return path

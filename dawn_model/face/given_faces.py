@@ -37,7 +37,7 @@ def parse_box(text: str) -> Tensor | None:
         return None
     if len(numbers) != 4 or not all(math.isfinite(number) for number in numbers):
         raise ValueError(
-            f"box: {text.strip()!r} is no box. Write x, y, width, height in pixels, such as 120, 40, 200, 240; "
+            f"box: {text.strip()[:60]!r} is no box. Write x, y, width, height in pixels, such as 120, 40, 200, 240; "
             "empty finds the face by itself"
         )
     return _corners(*numbers, name="box")

@@ -36,7 +36,7 @@ _HEADERS = (
 )
 _COLUMNS = ("time", *(axis.name for axis in POSE_AXES), "left eye", "right eye")
 _SAME_TIME = 1e-3
-_LONGEST = 86400
+_LONGEST = 4 * 3600
 _FORMAT_KEY, _FORMAT = "format", "dawn-pose-blink-1"
 
 
@@ -115,8 +115,8 @@ def _read_table(text: str, name: str) -> HeadMotion:
         raise ValueError(f"{name}: row {row}, column time: the time does not grow. Sort the rows by time")
     if times[-1] > _LONGEST:
         raise ValueError(
-            f"{name}: column time: from the first to the last row are {float(times[-1]):g} s, and {_LONGEST} (a day) "
-            "are the most. Times are seconds"
+            f"{name}: column time: from the first to the last row are {float(times[-1]):g} s, and {_LONGEST} (four "
+            "hours) are the most. Times are seconds"
         )
     frames = round(float(times[-1]) * FPS) + 1
     at_video_rate = len(times) == frames and bool(
@@ -147,9 +147,9 @@ def _cell(cells: list[str], position: int, column: str, row: int, decimal: str, 
     try:
         value = float(text.replace(decimal, "."))
     except ValueError:
-        raise ValueError(f"{place}: {text!r} is not a number. Put a number into this cell") from None
+        raise ValueError(f"{place}: {text[:60]!r} is not a number. Put a number into this cell") from None
     if not np.isfinite(value):
-        raise ValueError(f"{place}: {text!r} is not a finite number. Put a number into this cell")
+        raise ValueError(f"{place}: {text[:60]!r} is not a finite number. Put a number into this cell")
     return value
 
 

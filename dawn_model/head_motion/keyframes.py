@@ -72,7 +72,10 @@ def keyframe_blinks(keyframes: tuple[Keyframe, ...]) -> list[tuple[float, float]
 
 
 def _parse_entry(entry: str, place: str) -> Keyframe:
-    time, *assignments = re.split(r"[\s,]+", re.sub(r"\s*=\s*", "=", entry.strip()).strip(","))
+    joined = "=".join(
+        part.strip() for part in entry.split("=")
+    )  # a regular expression backtracks over long gaps
+    time, *assignments = re.split(r"[\s,]+", joined.strip(","))
     seconds = _number(re.sub(r"[sf]$", "", time), "the time " + repr(time), place)
     if time.endswith("f"):
         seconds /= FPS
@@ -112,9 +115,11 @@ def _check_time(keyframe: Keyframe, before: list[Keyframe], end: float, place: s
             f"{place}: {keyframe.time:g} s is out of order, it comes after {before[-1].time:g} s. "
             "Sort the keyframes by time"
         )
-    for earlier in before:
+    for earlier in reversed(before):
+        if earlier.time < keyframe.time:  # they are in order, so a text of any length is read in one pass
+            break
         twice = keyframe.values.keys() & earlier.values.keys()
-        if earlier.time == keyframe.time and twice:
+        if twice:
             raise ValueError(
                 f"{place}: {sorted(twice)[0]} is set twice at {keyframe.time:g} s. Keep one of the two"
             )

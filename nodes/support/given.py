@@ -30,8 +30,13 @@ def check_given(schema: io.Schema, given: Mapping[str, Any]) -> None:
         value = given[entry.id]
         # A node that takes whole lists gets each input as one.
         for single in value if schema.is_input_list and isinstance(value, list) else [value]:
-            if single is not None or not entry.optional:
+            if single is not None or not entry.optional or _is_set(entry):
                 _check(entry, single)
+
+
+def _is_set(entry: io.Input) -> bool:
+    """Whether an input is a widget, which always has a value; an optional socket may have none."""
+    return getattr(entry, "default", None) is not None
 
 
 def _check(entry: io.Input, value: Any) -> None:

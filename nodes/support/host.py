@@ -6,7 +6,7 @@ import dataclasses
 import gc
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import comfy.model_management as mm
@@ -66,7 +66,7 @@ def adopt(module: nn.Module, tensors: Mapping[str, Tensor], dtype: torch.dtype):
     archive = getattr(mm, "archive_model_dtypes", None)
     if archive:
         archive(module)
-    is_dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    is_dynamic = _is_dynamic(patcher)
     state = {
         key: tensor.to(dtype) if tensor.is_floating_point() else tensor for key, tensor in tensors.items()
     }
@@ -102,7 +102,7 @@ def empty_images(
     dtype = getattr(mm, "intermediate_dtype", lambda: torch.float32)()  # not in 0.3.75
     device = result_device()
     needed = frames * height * width * 3 * dtype.itemsize
-    free = mm.get_free_memory(device)
+    free = free_memory(device)
     if needed > free:
         smaller = int(max(height, width) * math.sqrt(0.8 * free / needed) / max(1, sides))
         help_by = (
@@ -115,6 +115,40 @@ def empty_images(
     return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 
 
+def free_memory(device: torch.device, keep: Iterable[Any] = ()) -> float:
+    """Bytes that may be taken: what is free, and what weights make way for by themselves.
+
+    keep: models whose weights stay
+
+    Where ComfyUI does not know it, on DirectML, without end: it always says 1 GB there, which would refuse what fits.
+    `SmallerSlicesOnRetry` then finds what does.
+    """
+    if mm.is_directml_enabled() and not mm.is_device_cpu(device):
+        return math.inf
+    others = [patcher for patcher in mm.loaded_models() if not any(patcher is kept for kept in keep)]
+    return mm.get_free_memory(device) + sum(_paged(patcher, device) for patcher in others)
+
+
+def _paged(patcher: Any, device: torch.device) -> int:
+    """Bytes of a model's weights on a device that leave it as soon as anything else asks for their room.
+
+    Only ComfyUI 0.33 and later, on CUDA, page weights so. It does not unload such a model for the sake of another one,
+    and what the driver calls free does not count its pages.
+    """
+    if patcher is None or not _is_dynamic(patcher) or patcher.load_device != device:
+        return 0
+    return max(0, patcher.loaded_size() - getattr(patcher.model, "model_loaded_weight_memory", 0))
+
+
+def _unpaged(patcher: Any) -> int:
+    """Bytes of a model's weights that will come to the device when it runs, not when it is loaded."""
+    return max(0, patcher.model_size() - patcher.loaded_size()) if _is_dynamic(patcher) else 0
+
+
+def _is_dynamic(patcher: Any) -> bool:
+    return getattr(patcher, "is_dynamic", lambda: False)()  # not in 0.3.75
+
+
 def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tuple[torch.device, Plan]:
     """Bring models to their device and plan how a stage is sliced there; says in the log what was chosen.
 
@@ -125,15 +159,18 @@ def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tupl
     device = patchers[0].load_device
     shared = mm.is_device_cpu(device) or mm.is_device_mps(device)  # the device computes in host memory
     host_free = None if shared else mm.get_free_memory(torch.device("cpu"))
-    if shared:
-        attainable = mm.get_free_memory(device)
-    else:
-        weights = sum(patcher.model_size() for patcher in patchers)
-        attainable = mm.get_total_memory(device) - weights - mm.extra_reserved_memory()
     reserved = 0 if shared else mm.extra_reserved_memory()
+    attainable = free_memory(device)
+    if not shared and math.isfinite(attainable):
+        weights = sum(patcher.model_size() for patcher in patchers)
+        attainable = mm.get_total_memory(device) - weights - reserved
     try:
         load(patchers, choose_plan(need, attainable, requested, host_free).bytes)
-        plan = choose_plan(need, mm.get_free_memory(device) - reserved, requested, host_free)
+        weights_stay = free_memory(device, keep=patchers) - reserved - sum(map(_unpaged, patchers))
+        try:
+            plan = choose_plan(need, weights_stay, requested, host_free)
+        except ValueError:  # pages of its own make way as well, which is slow, and no error
+            plan = choose_plan(need, free_memory(device) - reserved, requested, host_free)
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     log.info("%s: %s", what, plan)

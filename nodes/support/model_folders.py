@@ -47,7 +47,7 @@ def model_path(name: str) -> Path:
     if path is None:
         folders = ", ".join(folder_paths.get_folder_paths(FOLDER))
         raise ValueError(
-            f"model: {name} is not there. Put DAWN_128.pth (or DAWN_256.pth), LFG_128_1000ep.pth "
+            f"model: {name[:120]} is not there. Put DAWN_128.pth (or DAWN_256.pth), LFG_128_1000ep.pth "
             f"(LFG_256_400ep.pth) and the folder pbnet from the authors' download, or a converted file, into "
             f"{folders} and press R to refresh, or choose {EMBEDDED}"
         )
@@ -74,7 +74,7 @@ def audio_encoder_path(name: str) -> Path:
     folders = ", ".join(folder_paths.get_folder_paths(AUDIO_ENCODERS))
     path = None if name == NOTHING_FOUND else _full_path(AUDIO_ENCODERS, name)
     if path is None:
-        missing = "there is no audio encoder yet" if name == NOTHING_FOUND else f"{name} is not there"
+        missing = "there is no audio encoder yet" if name == NOTHING_FOUND else f"{name[:120]} is not there"
         raise ValueError(
             f"audio_encoder: {missing}. Download pytorch_model.bin or model.safetensors of "
             f"facebook/hubert-large-ls960-ft from Hugging Face into {folders}, then press R to refresh"

@@ -35,7 +35,7 @@ def motion_path(name: str) -> Path:
     path = stored_files.stored_file(name)
     if path is None:
         raise ValueError(
-            f"motion: {name} is neither in the input nor in the output folder. Press R to refresh"
+            f"motion: {name[:120]} is neither in the input nor in the output folder. Press R to refresh"
         )
     return path
 

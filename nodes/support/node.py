@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -67,9 +68,18 @@ class DawnNode(io.ComfyNode):
 def _guarded(execute: Callable[..., Any]) -> Callable[..., Any]:
     """The same for inputs of the right kind, its errors shown on the node, and exact where the user chose fp32."""
 
+    needed = [
+        name
+        for name, parameter in list(inspect.signature(execute).parameters.items())[1:]
+        if parameter.default is parameter.empty and parameter.kind is parameter.POSITIONAL_OR_KEYWORD
+    ]
+
     @functools.wraps(execute)
     def run(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> Any:
         try:
+            for name in needed[len(args) :]:  # a prompt may say that an input is null, and ComfyUI drops it
+                if name not in kwargs:
+                    raise ValueError(f"{name}: nothing arrived. Connect something to it")
             check_given(cls.SCHEMA or cls.define_schema(), kwargs)  # ComfyUI keeps the first
             with exact_fp32(_in_fp32(kwargs)):
                 return execute(cls, *args, **kwargs)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from comfy_harness import NodeFailed
+from comfy_harness import NodeFailed, PromptRejected
 from talking_head import change, show
 
 
@@ -18,6 +18,8 @@ from talking_head import change, show
         ("motion", "eta", float("nan"), r"eta: no number arrived\. Choose 0 to 1"),
         ("motion", "guidance", [1], r"guidance: expected a number, and a list arrived"),
         ("portrait", "image", 7, r"image: expected pictures, and 7 arrived"),
+        ("portrait", "shift_y", None, r"shift_y: expected a number, and nothing arrived"),
+        ("speech", "silence_threshold", None, r"silence_threshold: expected a number, and nothing arrived"),
         ("model", "dtype", 7, r"dtype: expected one of its choices, and 7 arrived"),
     ],
 )
@@ -32,3 +34,15 @@ def test_numbers_of_numpy_are_numbers(comfy, head, given):
     wires = {"steps": given.list_of([np.int64(2)]), "eta": given.list_of([np.float32(0.5)])}
     prompt = change({**head, **wires}, "motion", steps=["steps", 0], eta=["eta", 0])
     assert comfy.run(show(prompt, "motion")).output("motion") is not None
+
+
+def test_a_null_in_a_prompt_is_told_by_its_name(comfy, head):
+    """ComfyUI drops such an input of a node that takes lists, and of what the node expands to."""
+    inputs = {
+        "model": ["model", 0], "audio_encoder": ["encoder", 0], "image": ["image", 0], "audio": None,
+        "paste_back": False, "size": 256, "head_motion": "natural", "blink": "keep", "rest_in_silence": True,
+        "seed": 1,
+    }  # fmt: skip
+    prompt = show({**head, "simple": {"class_type": "DawnTalkingHead", "inputs": inputs}}, "simple")
+    with pytest.raises((NodeFailed, PromptRejected), match="audio"):
+        comfy.run(prompt)

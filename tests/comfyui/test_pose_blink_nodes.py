@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from comfy_harness import NodeFailed, PromptRejected
-from talking_head import change, show, sound
+from talking_head import change, saved_video, show, sound
 
 from dawn_model.head_motion.edit import AngleEdit, MotionEdit, edit_head_motion
 from dawn_model.head_motion.video import film_head_motion, onto_portrait
@@ -237,6 +237,76 @@ def test_images_and_videos_of_other_nodes_are_the_same_film(comfy, film, wire, g
     assert same(*tracks.values())
     grey = images.mean(-1, keepdim=True)
     comfy.run(show({**film(images_fps=15.0), "video": given.image(grey)}, "film"))
+
+
+RATES = {"25": Fraction(25), "60": Fraction(60), "23.976": Fraction(24000, 1001)}
+SECONDS, CLICK = 0.8, 0.5
+
+
+def speaking_film(path: Path, pictures: list[np.ndarray], rate: Fraction) -> None:
+    """`SECONDS` of pictures that were 25 a second, at another rate, and a sound that begins at `CLICK`."""
+    with av.open(str(path), "w") as container:
+        video, audio = container.add_stream("libx264", rate=rate), container.add_stream("aac", rate=48000)
+        video.height, video.width = pictures[0].shape[:2]
+        video.pix_fmt, video.options, audio.layout = "yuv420p", {"crf": "12"}, "mono"
+        for number in range(round(SECONDS * rate)):
+            shown = pictures[min(len(pictures) - 1, int(25 * number / rate))]
+            container.mux(video.encode(av.VideoFrame.from_ndarray(shown, format="rgb24")))
+        time = np.arange(round(SECONDS * 48000)) / 48000
+        tone = (0.5 * np.sin(2 * np.pi * 700 * time) * (time >= CLICK)).astype(np.float32)
+        samples = av.AudioFrame.from_ndarray(tone[None], format="fltp", layout="mono")
+        samples.sample_rate, samples.time_base, samples.pts = 48000, Fraction(1, 48000), 0
+        container.mux([*video.encode(), *audio.encode(samples), *audio.encode()])
+
+
+@pytest.mark.parametrize("rate", ["60", "23.976"])
+def test_a_film_at_another_rate_in_the_saved_file(comfy, film, wire, rate):
+    """Its sound and its head, by the stages and by Talking Head: 25 frames a second as long as the sound, in step."""
+    from comfy_api.latest import InputImpl
+
+    tracks = {}
+    for name in ("25", rate):
+        path = comfy.base / f"speaking {name}.mp4"
+        speaking_film(path, film.frames[: 2 * 25 : 2], RATES[name])
+        video = wire("VIDEO", InputImpl.VideoFromFile(str(path)))
+        prompt = {**film(), "source": video, "parts": node("GetVideoComponents", video=["source", 0])}
+        prompt = change(prompt, "film", video=["source", 0])
+        prompt = change(change(prompt, "speech", audio=["parts", 1]), "motion", pose=["film", 0])
+        tracks[name] = pose_of(comfy.run(show(prompt, "film")), "film").pose[:, :3]
+    best = min(range(-3, 4), key=lambda lag: apart(tracks["25"], tracks[rate], lag))
+    assert best == 0 and apart(tracks["25"], tracks[rate], 0) < 1.5, "degrees"
+
+    wires = {name: [name, 0] for name in ("model", "image")}
+    simple = node(
+        "DawnTalkingHead", **wires, audio_encoder=["encoder", 0], audio=["parts", 1], paste_back=False, size=256,
+        head_motion="natural", blink="keep", rest_in_silence=True, seed=1,
+    )  # fmt: skip
+    save = node("SaveVideo", video=["simple", 0], filename_prefix="simple", format="auto", codec="auto")
+    run = comfy.run({**prompt, "simple": simple, "save": save})
+    (file,) = run.ui["save"]["images"]
+    for saved in (comfy.base / "output" / file["subfolder"] / file["filename"], saved_video(comfy, prompt)):
+        with av.open(str(saved)) as container:
+            pictures = [float(frame.time) for frame in container.decode(video=0)]
+        with av.open(str(saved)) as container:
+            heard = [
+                (float(frame.time), frame.to_ndarray(), frame.sample_rate)
+                for frame in container.decode(audio=0)
+            ]
+        assert pictures == pytest.approx([number / 25 for number in range(round(25 * SECONDS))], abs=1e-3)
+        begun = next(
+            time + int(np.argmax(np.abs(wave[0]) > 0.1)) / sample_rate
+            for time, wave, sample_rate in heard
+            if np.abs(wave[0]).max() > 0.1
+        )
+        assert begun == pytest.approx(CLICK, abs=0.03)
+        last, wave, sample_rate = heard[-1]
+        assert last + wave.shape[-1] / sample_rate == pytest.approx(SECONDS, abs=0.04)
+
+
+def apart(a: torch.Tensor, b: torch.Tensor, lag: int) -> float:
+    """Mean degrees between two tracks, the second `lag` frames later."""
+    inner = slice(3, len(a) - 3)
+    return float((a[inner] - b.roll(-lag, 0)[inner]).abs().mean())
 
 
 def test_a_film_on_its_side_is_turned_upright(comfy, film, wire):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -167,3 +169,88 @@ def test_the_second_sampler_is_another_one_and_deterministic(comfy, head):
     frames = comfy.run(solver).output("frames").clone()
     assert (frames - ddim).abs().max() > 1e-3
     assert torch.equal(comfy.run(change(solver, "motion", eta=0.5)).output("frames"), frames)
+
+
+GPU = torch.device("cuda", 0)
+MEGABYTE = 10**6
+
+
+class Paged:
+    """A model whose weights ComfyUI 0.33 pages: in megabytes, how large it is and how much lies on the GPU."""
+
+    load_device = GPU
+
+    def __init__(self, size: int, there: int, always_there: int = 0) -> None:
+        self.model = SimpleNamespace(model_loaded_weight_memory=always_there * MEGABYTE)
+        self._size, self._there = size * MEGABYTE, there * MEGABYTE
+
+    def is_dynamic(self) -> bool:
+        return True
+
+    def model_size(self) -> int:
+        return self._size
+
+    def loaded_size(self) -> int:
+        return self._there
+
+
+@pytest.fixture
+def gpu(comfy, monkeypatch):
+    """gpu(free, loaded) is a GPU of 8 GB beside a host of 64 GB; it returns our module that plans."""
+    import comfy.model_management as mm
+
+    def make(free: int, loaded: list[Paged]):
+        def free_of(device=None, *_):
+            return 64_000 * MEGABYTE if device == torch.device("cpu") else free * MEGABYTE
+
+        monkeypatch.setattr(mm, "get_free_memory", free_of)
+        monkeypatch.setattr(mm, "get_total_memory", lambda *_: 8000 * MEGABYTE)
+        monkeypatch.setattr(mm, "extra_reserved_memory", lambda: 400 * MEGABYTE)
+        monkeypatch.setattr(mm, "load_models_gpu", lambda *args, **kwargs: None)
+        monkeypatch.setattr(mm, "loaded_models", lambda *_: [*loaded, None])
+        return sys.modules[f"{comfy.plugin.__name__}.nodes.support.host"]
+
+    return make
+
+
+def need(host, frames: int = 16):
+    return host.Need(
+        frames=frames, fixed=200 * MEGABYTE, clip=0, slice=100 * MEGABYTE, widest=1, least=0, preferred=16
+    )
+
+
+@pytest.mark.parametrize(
+    ("free", "others", "own", "frames"),
+    [
+        (2600, [], (300, 300), 16),
+        (700, [], (300, 300), 1),  # 400 are the user's
+        (700, [Paged(3000, 2500)], (300, 300), 16),
+        (700, [Paged(3000, 2500, always_there=1900)], (300, 300), 4),  # what is never paged stays
+        (2600, [], (1500, 0), 4),  # own weights that are not there yet want room too
+        (500, [], (600, 600), 4),  # and make way before the clip is refused
+    ],
+)
+def test_weights_that_make_way_are_room(gpu, free, others, own, frames):
+    own = Paged(*own)
+    host = gpu(free, [*others, own])
+    _, plan = host.load_for([own], need(host), 0, "a test")
+    assert plan.frames == frames
+
+
+def test_weights_on_another_device_make_no_room(gpu):
+    other, own = Paged(3000, 2500), Paged(300, 300)
+    other.load_device = torch.device("cuda", 1)
+    host = gpu(700, [other, own])
+    assert host.load_for([own], need(host), 0, "a test")[1].frames == 1
+
+
+def test_where_nobody_knows_what_is_free_the_usual_is_tried(gpu, monkeypatch):
+    """ComfyUI says 1 GB of every card on DirectML, which would refuse the authors' models on any."""
+    import comfy.model_management as mm
+
+    own = Paged(1200, 1200)
+    own.is_dynamic = lambda: False
+    host = gpu(1000, [own])
+    monkeypatch.setattr(mm, "get_total_memory", lambda *_: 1000 * MEGABYTE)
+    monkeypatch.setattr(mm, "is_directml_enabled", lambda: True)
+    assert host.load_for([own], need(host), 0, "a test")[1].frames == 16
