@@ -80,7 +80,10 @@ def test_the_model_knows_no_comfyui():
 
 def test_nodes_import_only_what_comfyui_and_the_model_bring():
     """ComfyUI's own requirements: PyAV makes its VIDEO type, aiohttp with yarl its server."""
-    allowed = {"torch", "av", "aiohttp", "yarl", *requirements(), *sys.stdlib_module_names, *COMFYUI} - {"nodes", "utils"}
+    allowed = {"torch", "av", "aiohttp", "yarl", *requirements(), *sys.stdlib_module_names, *COMFYUI} - {
+        "nodes",
+        "utils",
+    }
     assert imports_beyond(NODE_FILES, allowed) == {}
 
 
