@@ -126,6 +126,12 @@ class ComfyClient:
         form.add_field("image", content, filename=name)  # the field has this name for sounds too
         form.add_field("subfolder", subfolder)
         async with self.session.post(f"{self.server}/upload/image", data=form) as response:
+            if response.status == 413:
+                size = len(content) / 2**20
+                raise WorkflowError(
+                    f"{self.server} takes no file as large as {name} ({size:.0f} MB): "
+                    f"start that ComfyUI with --max-upload-size {size + 100:.0f}"
+                )
             if response.status != 200:
                 raise WorkflowError(f"the server refused {name}: {response.status} {await response.text()}")
             answer = await response.json()

@@ -21,6 +21,8 @@ from .catalogue import definition
 from .temporary import own_folder
 
 DONE, FAILED, LOST = "done", "failed", "lost"
+MOST_UPLOADED = 10_000
+"""MB that a ComfyUI started here takes in one file. Its own 100 are less than the motion of ten minutes."""
 
 
 @dataclass(frozen=True)
@@ -215,9 +217,8 @@ class Worker:
             shutil.rmtree(self._base, ignore_errors=True)
         source = self.source
         self._base = own_folder("dawn-fleet-comfy-", source.folder)
-        self._server = ComfyServer(
-            source.comfyui, self._base, source.plugins, source.arguments, source.models
-        )
+        arguments = ("--max-upload-size", str(MOST_UPLOADED), *source.arguments)
+        self._server = ComfyServer(source.comfyui, self._base, source.plugins, arguments, source.models)
         try:
             self._server.__enter__()  # until close(), or until this process dies
         except BaseException:

@@ -46,6 +46,13 @@ def command(comfy_server, tmp_path):
     return build
 
 
+def test_a_file_that_is_too_large_for_the_server_says_how_to_start_it(command, tmp_path):
+    (tmp_path / "large.png").write_bytes(bytes(101 * 2**20))  # ComfyUI takes 100 MB
+    done = run(command(ENLARGE, "--image", tmp_path / "large.png"))
+    assert done.returncode == 1
+    assert "takes no file as large as large.png (101 MB)" in done.stderr and "--max-upload-size 201" in done.stderr
+
+
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
