@@ -50,7 +50,10 @@ def test_a_file_that_is_too_large_for_the_server_says_how_to_start_it(command, t
     (tmp_path / "large.png").write_bytes(bytes(101 * 2**20))  # ComfyUI takes 100 MB
     done = run(command(ENLARGE, "--image", tmp_path / "large.png"))
     assert done.returncode == 1
-    assert "takes no file as large as large.png (101 MB)" in done.stderr and "--max-upload-size 201" in done.stderr
+    assert (
+        "takes no file as large as large.png (101 MB)" in done.stderr
+        and "--max-upload-size 201" in done.stderr
+    )
 
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
