@@ -21,8 +21,12 @@ GROUPS = {
     "Motion and frames": r"DawnSampleMotion|DawnRenderFrames|Dawn(Save|Load)Motion|DawnTalkingHead",
     "The video": r"DawnPasteBack|Upscale|ImageUpscale|CreateVideo|SaveVideo|AudioMerge|Preview|Note",
 }
-ROW_WIDTH, GAP, PADDING, TITLE, GROUP_TITLE = 3200, 70, 30, 34, 60
+ROW_WIDTHS = range(1200, 3600, 100)
+GAP, PADDING, TITLE, GROUP_TITLE = 70, 30, 34, 60
+SCREEN = 1450, 760  # pixels that ComfyUI leaves of 1600 x 900
 TALLER = 1.3  # nodes in the newer design, against the sizes that were saved
+GROWN = {"DawnEditPoseBlink": 870}
+"""Heights of nodes to which this plugin's scripts add something as soon as they are shown."""
 NOTES = {
     "dawn_simple": "Press Run. Then put Load Image and Load Audio in place of DAWN Example for your own portrait and "
     "voice, and try head_motion and another seed.",
@@ -76,7 +80,7 @@ def place_group(nodes: list[Node], links: list[list], x: float, y: float) -> lis
         top = y + GROUP_TITLE
         for node in members:
             node["pos"] = [left, top + TITLE]
-            top += TITLE + node["size"][1] * TALLER + PADDING
+            top += TITLE + max(node["size"][1] * TALLER, GROWN.get(node["type"], 0)) + PADDING
         left += max(node["size"][0] for node in members) + GAP
         bottom = max(bottom, top)
     return [x, y, left - GAP + PADDING - x, bottom - y]
@@ -92,10 +96,8 @@ def add_note(workflow: dict[str, Any], text: str) -> None:
     workflow["nodes"].append(note)
 
 
-def lay_out(workflow: dict[str, Any], text: str) -> None:
-    workflow["nodes"] = [node for node in workflow["nodes"] if node.get("title") != NOTE_TITLE]
-    workflow["last_node_id"] = max(node["id"] for node in workflow["nodes"])
-    add_note(workflow, text)
+def place_groups(workflow: dict[str, Any], row_width: float) -> tuple[float, float]:
+    """Groups in rows no wider than this; returns width and height of all of them."""
     x, y, row, workflow["groups"] = 0.0, 0.0, [], []
     for title in GROUPS:
         nodes = [
@@ -106,7 +108,7 @@ def lay_out(workflow: dict[str, Any], text: str) -> None:
         if not nodes:
             continue
         box = place_group(nodes, workflow["links"], x, y)
-        if row and box[0] + box[2] > ROW_WIDTH:
+        if row and box[0] + box[2] > row_width:
             x, y, row = 0.0, max(each[1] + each[3] for each in row) + GAP, []
             box = place_group(nodes, workflow["links"], x, y)
         row.append(box)
@@ -118,13 +120,29 @@ def lay_out(workflow: dict[str, Any], text: str) -> None:
                 "color": "#3f789e", "font_size": 24, "flags": {},
             }
         )  # fmt: skip
+    boxes = [group["bounding"] for group in workflow["groups"]]
+    return max(x + width for x, _, width, _ in boxes), max(y + height for _, y, _, height in boxes)
+
+
+def lay_out(workflow: dict[str, Any], text: str) -> float:
+    """The rows that a screen shows largest; returns how large, 1 for nodes in their own size."""
+    workflow["nodes"] = [node for node in workflow["nodes"] if node.get("title") != NOTE_TITLE]
+    workflow["last_node_id"] = max(node["id"] for node in workflow["nodes"])
+    add_note(workflow, text)
+
+    def zoom(row_width: float) -> float:
+        width, height = place_groups(workflow, row_width)
+        return min(SCREEN[0] / width, SCREEN[1] / height)
+
+    best = max(ROW_WIDTHS, key=zoom)
+    return zoom(best)
 
 
 def main() -> None:
     for name in sys.argv[1:] or sorted(NOTES):
         path = WORKFLOWS / f"{name}.json"
         workflow = json.loads(path.read_text(encoding="utf-8"))
-        lay_out(workflow, NOTES[name])
+        print(f"{name}: shown at {lay_out(workflow, NOTES[name]):.0%}")
         path.write_text(json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 

@@ -6,6 +6,8 @@ import csv
 import io
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -109,19 +111,32 @@ class Results:
         whole = data[: data.rfind(b"\n") + 1]
         if len(whole) < len(data):
             self._file.truncate(len(whole))
-        # Ten minutes of saved frames are 15,000 names in one field, and 131,072 characters are not enough for them.
-        csv.field_size_limit(max(csv.field_size_limit(), len(whole)))
-        reader = csv.DictReader(io.StringIO(whole.decode(errors="replace"), newline=""))
-        if whole and reader.fieldnames != COLUMNS:
-            raise WorkflowError(f"{self.path} is not a table of results; choose another --output")
-        for record in reader:
-            try:
-                result = Result(**{**record, "row": int(record["row"]), "seconds": float(record["seconds"])})
-            except (TypeError, ValueError):
-                raise WorkflowError(
-                    f"{self.path}, line {reader.line_num}: cannot be read; remove it"
-                ) from None
-            self._last[result.name] = result
+        with fields_up_to(len(whole)):
+            reader = csv.DictReader(io.StringIO(whole.decode(errors="replace"), newline=""))
+            if whole and reader.fieldnames != COLUMNS:
+                raise WorkflowError(f"{self.path} is not a table of results; choose another --output")
+            for record in reader:
+                try:
+                    result = Result(
+                        **{**record, "row": int(record["row"]), "seconds": float(record["seconds"])}
+                    )
+                except (TypeError, ValueError):
+                    raise WorkflowError(
+                        f"{self.path}, line {reader.line_num}: cannot be read; remove it"
+                    ) from None
+                self._last[result.name] = result
+
+
+@contextmanager
+def fields_up_to(characters: int) -> Iterator[None]:
+    """Lets `csv` read fields of that length: ten minutes of saved frames are 15,000 names in one, and it stops at
+    131,072 characters. The limit is the whole process's, so it is put back."""
+    before = csv.field_size_limit()
+    csv.field_size_limit(max(before, characters))
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
 
 
 def _reopened(file: io.BufferedRandom, path: Path) -> io.BufferedRandom:

@@ -5,6 +5,7 @@ Needs Chromium (CHROMIUM=/path, default /usr/bin/chromium) and PyPI's playwright
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import urllib.request
@@ -20,7 +21,8 @@ CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PATIENCE = 45_000
 """Milliseconds; two slow cores render in software."""
 READY = "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100"
-NODES = "window.app.graph._nodes.map((node) => [node.id, node.type, node.pos[0], node.pos[1]])"
+NODES = "window.app.graph._nodes.map((node) => [node.id, node.type, ...node.pos, ...node.size])"
+TITLE_HEIGHT = 30
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +73,7 @@ def open_template(page: Any, name: str) -> list[list]:
     dialog.get_by_test_id(f"template-workflow-{name}").click()
     page.wait_for_function("window.app.graph._nodes.length > 0")
     dialog.wait_for(state="hidden")
+    page.wait_for_timeout(300)  # scripts add elements to nodes
     return page.evaluate(NODES)
 
 
@@ -109,8 +112,32 @@ def test_a_click_on_a_template_shows_its_nodes(page, name):
     saved = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
     assert sorted(kind for _, kind, *_ in nodes) == sorted(node["type"] for node in saved)
     assert page.get_by_text("Missing Node", exact=False).count() == 0
-    places = [(x, y) for *_, x, y in nodes]
-    assert len(set(places)) == len(places), "nodes lie on each other"
+    assert overlapping(nodes) == []
+
+
+@pytest.mark.parametrize("name", ["dawn_edited_pose", "dawn_talking_head"])
+def test_what_a_script_adds_to_a_node_covers_no_other_in_nodes_2(browser, comfy_server, name):
+    page = open_page(browser, comfy_server)
+    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    open_template(page, name)
+    page.locator(".dawn-timeline").wait_for()
+    page.wait_for_timeout(1500)  # nodes grow as their elements are laid out
+    assert overlapping(page.evaluate(NODES)) == []
+    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    page.close()
+
+
+def overlapping(nodes: list[list]) -> list[tuple[str, str]]:
+    """Pairs of nodes that cover one another, their title bars included."""
+    return [
+        (one[1], other[1])
+        for one, other in itertools.combinations(nodes, 2)
+        if all(
+            one[axis] - above < other[axis] + other[axis + 2]
+            and other[axis] - above < one[axis] + one[axis + 2]
+            for axis, above in ((2, 0), (3, TITLE_HEIGHT))
+        )
+    ]
 
 
 def test_three_clicks_make_a_video(page, comfy_server):
