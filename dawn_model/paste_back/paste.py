@@ -1,4 +1,4 @@
-"""Animated squares back into the full picture, one frame at a time.
+"""Animated squares back into the full picture.
 
 Frames are small and pictures are large. What is finer than the frames can show (hair, pores, film grain) is
 taken from the picture itself, where it still belongs: without the motion, where a frame shows what the picture
@@ -14,18 +14,23 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..face.crop import Crop, resize
+from ..face.crop import Crop, resize, resize_weights
 from ..face.mouth import lips_together
 from ..face.portrait import Portrait
 from ..face.square import Region
 from ..flow_autoencoder.warping import MotionPyramid
+from ..host_memory import empty_on_host
 from ..structures import MotionLatents
 from .colour_match import ColourMatch
 from .placement import Placement, paste_mask
+from .spread import Band, Lines, Spread, resized
 
 _SAME, _OTHER = 0.02, 0.06
 """Differences between frame and picture up to which the fine detail of the picture stays, and from which on
 nothing of it does."""
+
+_PIXELS = 1 << 17
+"""Of a piece of a frame that one thread of a CPU works on: a few planes of it stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,7 @@ def square_of(portrait: Portrait, side: int) -> Portrait:
 class PasteBack:
     """Pastes frames of one portrait into its picture, or into other frames of that size.
 
-    mask [H, W, 1]: how much of each pixel is pasted; picture [H, W, 3]: what the rest shows.
+    picture [H, W, 3]: what is pasted into. What every frame needs lies on `device`, where the pasting is computed.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class PasteBack:
         options: PasteOptions,
         mask: Tensor | None = None,
         motion: MotionLatents | None = None,
+        device: torch.device | None = None,
     ):
         """
         Args:
@@ -87,30 +93,45 @@ class PasteBack:
             size: height and width of the result.
             mask: [H, W] of the portrait's picture; where it is black, nothing is pasted.
             motion: of the frames, in their order.
+            device: the CPU when not given; any other must know `grid_sample` in all its modes.
         """
+        self.device = device = device or torch.device("cpu")
         crop = Crop(portrait.crop.region, frame_size, portrait.crop.height, portrait.crop.width)
         whole = size == (crop.height, crop.width)
         self.picture = portrait.picture.cpu().clamp(0, 1)
         if not whole:
             self.picture = resize(self.picture, *size).clamp(0, 1)
-        self._options = options
         self._motion = motion
         self._lips = None
         if motion is not None and motion.shut is not None:
-            self._lips = lips_together(crop.to_crop(portrait.points), frame_size)
+            lips = lips_together(crop.to_crop(portrait.points), frame_size)
+            self._lips = None if lips is None else lips.to(device)
         self._place = place = Placement(crop, *size)
         # No finer than the result can show, or pixels would be skipped.
         self._size = max(1, min(frame_size, round(place.side)))
+        self._fit = None
+        if self._size != frame_size:
+            self._fit = Lines.of(resize_weights(frame_size, self._size))
         self.reference = crop.cut(portrait.picture).cpu().clamp(0, 1)
-        self._reference = self._fitted(self.reference)
+        reference = self._fitted(self.reference.movedim(-1, 0)[None])
         points = 2 * (crop.to_crop(portrait.points)[:, :2] + 0.5) / frame_size - 1
         self.weight = paste_mask(points, options.region, options.feather)
-        inside = (place.grid.abs() <= 1).all(-1, keepdim=True)
-        self._alpha = place.spread(self.weight) * inside
+        alpha = Spread(place, self.weight.shape[0], False, self.weight.device)
+        self._alpha = alpha.whole(self.weight.movedim(-1, 0)) * (place.grid.abs() <= 1).all(-1)
         if mask is not None:
             restricted = mask.cpu()[..., None] if whole else resize(mask.cpu()[..., None], *size)
-            self._alpha = self._alpha * restricted[self._part].clamp(0, 1)
-        self._detail = self.picture[self._part] - place.spread(self._reference, "bicubic")
+            self._alpha = self._alpha * restricted[self._part].movedim(-1, 0).clamp(0, 1)
+        part = self.picture[self._part].movedim(-1, 0).contiguous()
+        fine = Spread(place, self._size, True, part.device).whole(reference[0])
+        self._detail = (options.detail * (part - fine))[None].to(device) if options.detail else None
+        self._reference = reference.to(device)
+        self._fit = self._fit and self._fit.to(device)
+        self._frames = Spread(place, self._size, True, device)
+        self._maps = Spread(place, self._size, False, device)
+        self._bands = [
+            (band, *(in_pieces(planes, band).to(device) for planes in (part, self._alpha)))
+            for band in bands(*part.shape[1:], device)
+        ]
 
     @property
     def _part(self) -> tuple[slice, slice]:
@@ -118,39 +139,94 @@ class PasteBack:
 
     @property
     def mask(self) -> Tensor:
+        """[H, W, 1]: how much of each pixel is pasted."""
         mask = torch.zeros(*self.picture.shape[:2], 1)
-        mask[self._part] = self._alpha
+        mask[self._part] = self._alpha.movedim(0, -1)
         return mask
 
-    def _fitted(self, frame: Tensor) -> Tensor:
-        return frame if frame.shape[0] == self._size else resize(frame, self._size, self._size)
+    def _fitted(self, frames: Tensor) -> Tensor:
+        """[B, C, S, S]"""
+        if self._fit is None:
+            return frames
+        return resized(frames.flatten(0, 1), self._fit).unflatten(0, frames.shape[:2])
 
-    def _fine(self, frame: Tensor, index: int) -> Tensor | float:
-        """What the picture adds to a frame [S, S, 3] beyond the frame's resolution, [h, w, 3]."""
-        if self._options.detail == 0:
-            return 0.0
+    def _fine(self, frames: Tensor, shown: slice) -> Callable[[Band], Tensor | tuple[Tensor, Tensor]]:
+        """What the picture adds to frames [B, 3, S, S] beyond their resolution: two factors for each band,
+        [B · pieces, 3 and 1, rows, w]."""
+        detail, count = self._detail, len(frames)
         if self._motion is None:
-            difference = (frame - self._reference).abs().amax(-1)[None, None]
+            difference = (frames - self._reference).abs().amax(1, keepdim=True)
             difference = F.max_pool2d(difference, 5, stride=1, padding=2)  # an edge that moved has two places
             same = ((_OTHER - difference) / (_OTHER - _SAME)).clamp(0, 1)
             same = F.avg_pool2d(same, 3, stride=1, padding=1, count_include_pad=False)
-            return self._options.detail * self._place.spread(same[0].movedim(0, -1)) * self._detail
-        now = self._motion.part(slice(index, index + 1)).to(torch.device("cpu"))
+            laid = self._maps.lay(same)
+            return lambda band: (
+                in_pieces(detail[0], band).repeat(count, 1, 1, 1),
+                self._maps.rows(laid, band),
+            )
+        now = self._motion.part(shown).to(self.device)
         motion = MotionPyramid(now.flow, now.occlusion, self._lips, now.shut)
         grid, visible = motion.at((self._size, self._size))
-        maps = self._place.spread(torch.cat([grid[0], visible[0].movedim(0, -1)], dim=-1))
-        source = self._place.to_part(maps[..., :2])
-        carried = F.grid_sample(
-            self._detail.movedim(-1, 0)[None], source[None], padding_mode="zeros", align_corners=False
-        )
-        return self._options.detail * maps[..., 2:] * carried[0].movedim(0, -1)
+        laid = self._maps.lay(torch.cat([self._place.planes_to_part(grid.movedim(-1, 1)), visible], dim=1))
 
-    def __call__(self, frame: Tensor, index: int, canvas: Tensor) -> None:
-        """Paste frame [S, S, 3] number `index` into a canvas [H, W, 3], in place."""
-        frame = self._fitted(frame)
-        pasted = self._place.spread(frame, "bicubic") + self._fine(frame, index)
-        part = canvas[self._part]  # on any device; everything here is on the CPU
-        part.copy_(torch.lerp(part.float().cpu(), pasted.clamp_(0, 1), self._alpha))
+        def carried(band: Band) -> tuple[Tensor, Tensor]:
+            maps = self._maps.rows(laid, band)
+            shared = detail.expand(len(maps), -1, -1, -1)
+            source = maps[:, :2].movedim(1, -1)
+            return F.grid_sample(shared, source, padding_mode="zeros", align_corners=False), maps[:, 2:]
+
+        return carried
+
+    def paste(self, frames: Tensor, shown: slice, canvases: Tensor, onto: Tensor | None) -> None:
+        """Paste frames [B, S, S, 3], those numbers of the clip, into as many canvases [B, H, W, 3] of any dtype, on
+        any device.
+
+        onto: [B or 1, H, W, 3], what is pasted into instead of the picture
+        """
+        frames = self._fitted(frames.movedim(-1, 1))
+        laid = self._frames.lay(frames)
+        fine = None if self._detail is None else self._fine(frames, shown)
+        rows, columns = self._part
+        parts = canvases[:, rows, columns]
+        for band, under, alpha in self._bands:
+            pasted = self._frames.rows(laid, band)
+            if fine is not None:
+                pasted.addcmul_(*fine(band))
+            if onto is not None:
+                under = onto[:, rows, columns].to(self.device).float().movedim(-1, 1)
+                under = torch.cat([in_pieces(planes, band) for planes in under])
+            pasted = pasted.clamp_(0, 1).unflatten(0, (len(frames), band.pieces))
+            under, alpha = (planes.unflatten(0, (-1, band.pieces)) for planes in (under, alpha))
+            pasted = torch.lerp(under, pasted, alpha)
+            for piece in range(band.pieces):
+                lines = slice(band.start + piece * band.rows, band.start + (piece + 1) * band.rows)
+                target = parts[:, lines]
+                target.copy_(pasted[:, piece, :, : target.shape[1]].movedim(1, -1))
+
+    def surround(self, canvases: Tensor, pictures: Tensor) -> None:
+        """Fill what lies round the part in canvases [B, H, W, 3] from pictures [B or 1, H, W, 3]."""
+        rows, columns = self._part
+        height, width = self.picture.shape[:2]
+        above, below = (slice(0, rows.start), slice(None)), (slice(rows.stop, height), slice(None))
+        beside = (rows, slice(0, columns.start)), (rows, slice(columns.stop, width))
+        for down, across in (above, below, *beside):
+            canvases[:, down, across].copy_(pictures[:, down, across])
+
+
+def bands(height: int, width: int, device: torch.device) -> list[Band]:
+    """A part of this size in the pieces that suit the device: on a CPU as many at a time as it has threads."""
+    if device.type != "cpu":
+        return [Band(0, 1, height)]
+    threads = torch.get_num_threads()
+    rounds = -(-height * width // (threads * _PIXELS))
+    rows = -(-height // (rounds * threads))
+    return [Band(start, threads, rows) for start in range(0, height, rows * threads)]
+
+
+def in_pieces(planes: Tensor, band: Band) -> Tensor:
+    """[C, h, w] → [pieces, C, rows, w]"""
+    lines = band.lines(planes.shape[1])
+    return planes[:, lines.to(planes.device)].movedim(1, 0).contiguous()
 
 
 def paste_back(
@@ -160,8 +236,10 @@ def paste_back(
     onto: Tensor | None = None,
     out: Tensor | None = None,
     callback: Callable[[int, int], None] | None = None,
+    at_once: int = 1,
+    first: int = 0,
 ) -> Tensor:
-    """Paste a clip, one frame at a time: beside the result, memory is that of a few pictures.
+    """Paste a clip; beside the result, memory is that of a few pictures.
 
     Args:
         frames:   [F, S, S, 3]
@@ -169,15 +247,30 @@ def paste_back(
                   rests on its last frame.
         out:      where to write, [max(F, N), H, W, 3], of any dtype; float32 on the CPU when not given
         callback: called as callback(done, total) after every frame; may raise to stop
+        at_once:  frames that the device pastes together
+        first:    those before it are in `out` already
     """
     total = max(len(frames), 0 if onto is None else len(onto))
     if out is None:
-        out = torch.empty(total, *paster.picture.shape)
-    for index in range(total):
-        canvas = out[index]
-        canvas.copy_(paster.picture if onto is None else onto[min(index, len(onto) - 1), ..., :3])
-        shown = min(index, len(frames) - 1)
-        paster(colours(frames[shown, ..., :3].float().cpu()), shown, canvas)
-        if callback is not None:
-            callback(index + 1, total)
+        out = empty_on_host(total, *paster.picture.shape)
+    colours = colours.to(paster.device)
+    picture = paster.picture[None].to(out.device, out.dtype)
+    while first < total:
+        # A batch ends where a clip ends, so that a clip that rests has one frame for all of the batch.
+        ends = [len(clip) for clip in (frames, onto) if clip is not None and first < len(clip)]
+        stop = min(first + (at_once if first < len(frames) else 1), *ends)
+        shown = rested(first, stop, len(frames))
+        under = None if onto is None else onto[rested(first, stop, len(onto)), ..., :3]
+        canvases = out[first:stop]
+        paster.paste(colours(frames[shown, ..., :3].to(paster.device).float()), shown, canvases, under)
+        paster.surround(canvases, picture if under is None else under)
+        for done in range(first + 1, stop + 1):
+            if callback is not None:
+                callback(done, total)
+        first = stop
     return out
+
+
+def rested(first: int, stop: int, length: int) -> slice:
+    """Those frames of a clip, or its last one when it has ended."""
+    return slice(first, stop) if first < length else slice(length - 1, length)

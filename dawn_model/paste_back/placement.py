@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -29,11 +28,13 @@ class Placement:
     """The upright part of a `height`×`width` picture that holds the square, and the maps between the two.
 
     rows, columns: that part, as slices
+    upright: whether the square is
     grid [h, w, 2]: where each of its pixels lies in the square, -1..1 from edge to edge
     """
 
     def __init__(self, crop: Crop, height: int, width: int):
         self._region = crop.region
+        self.upright = crop.region.angle == 0
         self._scale = torch.tensor([width / crop.width, height / crop.height])
         corners = (crop.corners() + 0.5) * self._scale
         (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
@@ -55,11 +56,13 @@ class Placement:
         extent = edges.new_tensor([self.columns.stop, self.rows.stop]) - corner
         return 2 * (edges - corner) / extent - 1
 
-    def spread(self, square: Tensor, mode: str = "bilinear") -> Tensor:
-        """A picture of the square [S, S, C] → as it lies in the upright part, [h, w, C]."""
-        image = square.movedim(-1, 0)[None]
-        laid = F.grid_sample(image, self.grid[None], mode=mode, padding_mode="border", align_corners=False)
-        return laid[0].movedim(0, -1)
+    def planes_to_part(self, planes: Tensor) -> Tensor:
+        """The same for [..., 2, h, w], x and y in planes of their own, on any device."""
+        corners = self.to_part(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        (x0, y0), (xx, yx), (xy, yy) = corners[0].tolist(), *(corners[1:] - corners[0]).tolist()
+        # Not as a product of matrices: a device may round the factors, and half a pixel would be lost.
+        x, y = planes.unbind(-3)
+        return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-3)
 
 
 def _clamp(value: int, last: int) -> int:
