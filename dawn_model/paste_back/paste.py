@@ -109,29 +109,37 @@ class PasteBack:
         self._place = place = Placement(crop, *size)
         # No finer than the result can show, or pixels would be skipped.
         self._size = max(1, min(frame_size, round(place.side)))
-        self._fit = None
-        if self._size != frame_size:
-            self._fit = Lines.of(resize_weights(frame_size, self._size))
+        fit = None if self._size == frame_size else resize_weights(frame_size, self._size)
         self.reference = crop.cut(portrait.picture).cpu().clamp(0, 1)
-        reference = self._fitted(self.reference.movedim(-1, 0)[None])
         points = 2 * (crop.to_crop(portrait.points)[:, :2] + 0.5) / frame_size - 1
         self.weight = paste_mask(points, options.region, options.feather)
         alpha = Spread(place, self.weight.shape[0], False, self.weight.device)
-        self._alpha = alpha.whole(self.weight.movedim(-1, 0)) * (place.grid.abs() <= 1).all(-1)
+        self._alpha = alpha.whole(self.weight) * (place.grid.abs() <= 1).all(-1)
         if mask is not None:
             restricted = mask.cpu()[..., None] if whole else resize(mask.cpu()[..., None], *size)
             self._alpha = self._alpha * restricted[self._part].movedim(-1, 0).clamp(0, 1)
         part = self.picture[self._part].movedim(-1, 0).contiguous()
-        fine = Spread(place, self._size, True, part.device).whole(reference[0])
-        self._detail = (options.detail * (part - fine))[None].to(device) if options.detail else None
-        self._reference = reference.to(device)
-        self._fit = self._fit and self._fit.to(device)
-        self._frames = Spread(place, self._size, True, device)
-        self._maps = Spread(place, self._size, False, device)
+        fine = part - Spread(place, self._size, True, part.device, fit).whole(self.reference)
+        self._frames = Spread(place, self._size, True, device, fit)
+        self._fit = None if fit is None else Lines.of(fit).to(device)
+        self._reference = self._fitted(self.reference[None].to(device))
+        self._from_grid = self._lips is None and place.upright
+        grow = None
+        if motion is not None and self._from_grid:
+            grow = _growing(motion.flow.shape[1], self._size)
+        self._maps = Spread(place, self._size, False, device, grow)
+        # What is pasted into, and how much of it is replaced.
         self._bands = [
             (band, *(in_pieces(planes, band).to(device) for planes in (part, self._alpha)))
             for band in bands(*part.shape[1:], device)
         ]
+        self._detail = None
+        if options.detail and motion is None:
+            self._detail = {
+                band: in_pieces(options.detail * fine, band).to(device) for band, *_ in self._bands
+            }
+        elif options.detail:
+            self._detail = (options.detail * fine)[None].to(device)
 
     @property
     def _part(self) -> tuple[slice, slice]:
@@ -145,29 +153,21 @@ class PasteBack:
         return mask
 
     def _fitted(self, frames: Tensor) -> Tensor:
-        """[B, C, S, S]"""
-        if self._fit is None:
-            return frames
-        return resized(frames.flatten(0, 1), self._fit).unflatten(0, frames.shape[:2])
+        """[B, S, S, C] → no finer than the result can show."""
+        return frames if self._fit is None else resized(frames, self._fit)
 
     def _fine(self, frames: Tensor, shown: slice) -> Callable[[Band], Tensor | tuple[Tensor, Tensor]]:
-        """What the picture adds to frames [B, 3, S, S] beyond their resolution: two factors for each band,
+        """What the picture adds to frames [B, S, S, 3] beyond their resolution: two factors for each band,
         [B · pieces, 3 and 1, rows, w]."""
-        detail, count = self._detail, len(frames)
+        detail = self._detail
         if self._motion is None:
-            difference = (frames - self._reference).abs().amax(1, keepdim=True)
+            difference = (self._fitted(frames) - self._reference).abs().amax(-1)[:, None]
             difference = F.max_pool2d(difference, 5, stride=1, padding=2)  # an edge that moved has two places
             same = ((_OTHER - difference) / (_OTHER - _SAME)).clamp(0, 1)
             same = F.avg_pool2d(same, 3, stride=1, padding=1, count_include_pad=False)
-            laid = self._maps.lay(same)
-            return lambda band: (
-                in_pieces(detail[0], band).repeat(count, 1, 1, 1),
-                self._maps.rows(laid, band),
-            )
-        now = self._motion.part(shown).to(self.device)
-        motion = MotionPyramid(now.flow, now.occlusion, self._lips, now.shut)
-        grid, visible = motion.at((self._size, self._size))
-        laid = self._maps.lay(torch.cat([self._place.planes_to_part(grid.movedim(-1, 1)), visible], dim=1))
+            laid = self._maps.lay(same.movedim(1, -1))
+            return lambda band: (self._maps.rows(laid, band), detail[band])
+        laid = self._maps.lay(self._motion_maps(shown))
 
         def carried(band: Band) -> tuple[Tensor, Tensor]:
             maps = self._maps.rows(laid, band)
@@ -177,13 +177,23 @@ class PasteBack:
 
         return carried
 
+    def _motion_maps(self, shown: slice) -> Tensor:
+        """Where in the part those frames take the picture's detail from, and how much of it may be seen: x, y and
+        visibility, [B, h, w, 3] of the motion's size or [B, S, S, 3]."""
+        now = self._motion.part(shown).to(self.device)
+        if self._from_grid:
+            grid, visible = now.flow.float(), now.occlusion.float()
+        else:
+            motion = MotionPyramid(now.flow, now.occlusion, self._lips, now.shut)
+            grid, visible = motion.at((self._size, self._size))
+        return torch.cat([self._place.to_part(grid), visible.movedim(1, -1)], dim=-1)
+
     def paste(self, frames: Tensor, shown: slice, canvases: Tensor, onto: Tensor | None) -> None:
         """Paste frames [B, S, S, 3], those numbers of the clip, into as many canvases [B, H, W, 3] of any dtype, on
         any device.
 
         onto: [B or 1, H, W, 3], what is pasted into instead of the picture
         """
-        frames = self._fitted(frames.movedim(-1, 1))
         laid = self._frames.lay(frames)
         fine = None if self._detail is None else self._fine(frames, shown)
         rows, columns = self._part
@@ -197,7 +207,7 @@ class PasteBack:
                 under = torch.cat([in_pieces(planes, band) for planes in under])
             pasted = pasted.clamp_(0, 1).unflatten(0, (len(frames), band.pieces))
             under, alpha = (planes.unflatten(0, (-1, band.pieces)) for planes in (under, alpha))
-            pasted = torch.lerp(under, pasted, alpha)
+            torch.lerp(under, pasted, alpha, out=pasted)
             for piece in range(band.pieces):
                 lines = slice(band.start + piece * band.rows, band.start + (piece + 1) * band.rows)
                 target = parts[:, lines]
@@ -211,6 +221,12 @@ class PasteBack:
         beside = (rows, slice(0, columns.start)), (rows, slice(columns.stop, width))
         for down, across in (above, below, *beside):
             canvases[:, down, across].copy_(pictures[:, down, across])
+
+
+def _growing(length: int, size: int) -> Tensor:
+    """How `MotionPyramid` brings a line of a map to another size, [size, length]."""
+    positions = 2 * (torch.arange(size) + 0.5) / size - 1
+    return Lines.at(positions, length, cubic=False).weights(length)
 
 
 def bands(height: int, width: int, device: torch.device) -> list[Band]:

@@ -51,18 +51,17 @@ class Placement:
 
     def to_part(self, points: Tensor) -> Tensor:
         """[..., 2] in the square, -1..1 → in the upright part, -1..1; the inverse of `grid`."""
+        corners = self._to_part(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        (x0, y0), (xx, yx), (xy, yy) = corners[0].tolist(), *(corners[1:] - corners[0]).tolist()
+        # Number by number: in a product of matrices a device may round the factors, and half a pixel would be lost.
+        x, y = points.unbind(-1)
+        return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-1)
+
+    def _to_part(self, points: Tensor) -> Tensor:
         edges = (self._region.to_picture(points / 2) + 0.5) * self._scale
         corner = edges.new_tensor([self.columns.start, self.rows.start])
         extent = edges.new_tensor([self.columns.stop, self.rows.stop]) - corner
         return 2 * (edges - corner) / extent - 1
-
-    def planes_to_part(self, planes: Tensor) -> Tensor:
-        """The same for [..., 2, h, w], x and y in planes of their own, on any device."""
-        corners = self.to_part(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-        (x0, y0), (xx, yx), (xy, yy) = corners[0].tolist(), *(corners[1:] - corners[0]).tolist()
-        # Not as a product of matrices: a device may round the factors, and half a pixel would be lost.
-        x, y = planes.unbind(-3)
-        return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-3)
 
 
 def _clamp(value: int, last: int) -> int:

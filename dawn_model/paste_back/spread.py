@@ -64,7 +64,13 @@ class Lines:
         """From how much [n, m] each of m pixels counts, most of it nothing."""
         most = int((weights != 0).sum(1).max())
         index = weights.abs().topk(most, dim=1).indices
-        return cls(index, weights.gather(1, index))
+        return cls(index, weights.gather(1, index).float())
+
+    def weights(self, length: int) -> Tensor:
+        """[n, length] in float64: what `of` takes."""
+        return torch.zeros(len(self.index), length, dtype=torch.float64).scatter_add_(
+            1, self.index, self.share.double()
+        )
 
     def to(self, device: torch.device) -> Lines:
         return Lines(self.index.to(device), self.share.to(device))
@@ -73,71 +79,92 @@ class Lines:
         """[m, L] → [n, L]: each row of the result mixes k rows."""
         return F.embedding_bag(self.index, rows, per_sample_weights=self.share, mode="sum")
 
-    def mix_columns(self, planes: Tensor) -> Tensor:
-        """[P, H, m] → [P, H, n]"""
-        count, height, length = planes.shape
-        columns = planes.permute(2, 0, 1).reshape(length, count * height)
-        return self.mix(columns).t().contiguous().view(count, height, -1)
+    def mix_columns(self, images: Tensor) -> Tensor:
+        """[B, H, m, C] → [C · B · H, n], rows of all planes, one after the other."""
+        count, height, length, channels = images.shape
+        # Turned round as matrices, for which PyTorch has a faster copy than for more dimensions.
+        columns = images.reshape(count * height, length * channels).t().contiguous()
+        return self.mix(columns.view(length, -1)).t().contiguous()
 
-    def of_planes(self, frames: int, planes: int, length: int, lines: Tensor) -> Lines:
-        """The same for the `planes` planes of some frames, each of `length` rows, one after the other, and only for
-        `lines` [pieces, r] of each.
+    def of_planes(self, planes: Tensor, length: int, lines: Tensor) -> Lines:
+        """The same for planes of `length` rows that lie one after the other, and only for `lines` [pieces, r] of each.
 
-        The rows of the result are those of each frame, piece by piece, plane by plane.
+        planes [B, C]: the number of each frame's planes. The rows of the result are those of each frame, piece by
+        piece, plane by plane.
         """
-        first = length * (planes * torch.arange(frames)[:, None] + torch.arange(planes))
-        index = self.index[lines][None, :, None] + first[:, None, :, None, None]
+        index = self.index[lines][None, :, None] + length * planes[:, None, :, None, None]
         share = self.share[lines][None, :, None].expand_as(index)
         return Lines(index.flatten(0, 3), share.flatten(0, 3))
 
 
-def resized(planes: Tensor, lines: Lines) -> Tensor:
-    """[P, m, m] → [P, n, n], rows and columns alike."""
-    across = lines.mix_columns(planes)
-    return lines.mix_columns(across.mT).mT
+def resized(images: Tensor, lines: Lines) -> Tensor:
+    """[B, m, m, C] → [B, n, n, C], rows and columns alike."""
+    count, length, _, channels = images.shape
+    across = lines.mix_columns(images).view(channels, count, length, -1)
+    down = lines.mix_columns(across.permute(1, 3, 2, 0)).view(channels, count, across.shape[-1], -1)
+    return down.permute(1, 3, 2, 0)
 
 
 class Spread:
-    """Pictures of a square, [B, C, S, S], → as they lie in the part, [B · pieces, C, rows, w] for a band."""
+    """Pictures of a square, [B, S, S, C], → as they lie in the part, [B · pieces, C, rows, w] for a band."""
 
-    def __init__(self, place: Placement, size: int, cubic: bool, device: torch.device):
-        self._grid, self._size, self._cubic, self._device = place.grid, size, cubic, device
+    def __init__(
+        self,
+        place: Placement,
+        size: int,
+        cubic: bool,
+        device: torch.device,
+        before: Tensor | None = None,
+    ):
+        """before: pictures arrive with sides of m pixels and are brought to S first; [S, m]: how each of the S pixels
+        of a line mixes those m"""
+        self._grid, self._cubic, self._device = place.grid, cubic, device
         self._height, self._width = place.grid.shape[:2]
         self._of_band: dict[tuple[Band, int, int], Lines | Tensor] = {}
-        self._lines = None
+        self._lines = self._columns = self._before = None
         if place.upright:
             sides = place.grid[0, :, 0], place.grid[:, 0, 1]
             columns, self._lines = (Lines.at(side, size, cubic) for side in sides)
+            if before is not None:  # two mixtures of lines in a row are one
+                columns, self._lines = (
+                    Lines.of(lines.weights(size) @ before.double()) for lines in (columns, self._lines)
+                )
             self._columns = columns.to(device)
+        elif before is not None:
+            self._before = Lines.of(before).to(device)
 
     def lay(self, images: Tensor) -> Tensor:
-        """[B, C, S, S] → what all bands have in common, for `rows`."""
-        if self._lines is None:
-            return images
-        return self._columns.mix_columns(images.flatten(0, 1)).unflatten(0, images.shape[:2])
+        """[B, m, m, C] → [C, B, m or S, w or S], what all bands have in common, for `rows`."""
+        if self._columns is not None:
+            count, height, _, channels = images.shape
+            return self._columns.mix_columns(images).view(channels, count, height, self._width)
+        if self._before is not None:
+            images = resized(images, self._before)
+        return images.movedim(-1, 0).contiguous()
 
     def rows(self, laid: Tensor, band: Band) -> Tensor:
-        count, channels = laid.shape[:2]
-        known = self._known(band, count, channels)
+        channels, count = laid.shape[:2]
+        known = self._known(band, channels, count, laid.shape[2])
         if isinstance(known, Lines):
             mixed = known.mix(laid.flatten(0, 2))
             return mixed.view(count * band.pieces, channels, band.rows, self._width)
-        shared = laid[:, None].expand(-1, band.pieces, -1, -1, -1).flatten(0, 1)
+        shared = laid.movedim(0, 1)[:, None].expand(-1, band.pieces, -1, -1, -1).flatten(0, 1)
         grid = known.expand(count, -1, -1, -1, -1).flatten(0, 1)
         mode = "bicubic" if self._cubic else "bilinear"
         return F.grid_sample(shared, grid, mode=mode, padding_mode="border", align_corners=False)
 
     def whole(self, image: Tensor) -> Tensor:
-        """One picture [C, S, S] → [C, h, w]."""
+        """One picture [m, m, C] → [C, h, w]."""
         return self.rows(self.lay(image[None]), Band(0, 1, self._height))[0]
 
-    def _known(self, band: Band, count: int, channels: int) -> Lines | Tensor:
+    def _known(self, band: Band, channels: int, count: int, length: int) -> Lines | Tensor:
         """What is the same for all frames, made once."""
-        key = (band, count, channels) if self._lines is not None else (band, 1, 1)
+        key = (band, channels, count) if self._lines is not None else (band, 1, 1)
         if key not in self._of_band:
             lines = band.lines(self._height)
             if self._lines is not None:
-                known = self._lines.of_planes(count, channels, self._size, lines)
+                planes = torch.arange(channels * count).view(channels, count).t()
+                known = self._lines.of_planes(planes, length, lines)
             else:  # both coordinates in planes of their own, which is how `grid_sample` reads them fastest
                 known = self._grid[lines].movedim(-1, 1).contiguous().movedim(1, -1)
             self._of_band[key] = known.to(self._device)
