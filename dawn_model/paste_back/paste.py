@@ -32,6 +32,10 @@ nothing of it does."""
 _PIXELS = 1 << 17
 """Of a piece of a frame that one thread of a CPU works on: a few planes of it stay in the cache."""
 
+_TOGETHER = 16
+"""Frames that get their part before any gets what lies round it: that passes by the cache, and what all parts need
+would have to come from memory again for every frame."""
+
 
 @dataclass(frozen=True)
 class PasteOptions:
@@ -272,14 +276,18 @@ def paste_back(
     colours = colours.to(paster.device)
     picture = paster.picture[None].to(out.device, out.dtype)
     while first < total:
-        # A batch ends where a clip ends, so that a clip that rests has one frame for all of the batch.
+        # A clip that ends in the middle of a group would rest for some of its frames only.
         ends = [len(clip) for clip in (frames, onto) if clip is not None and first < len(clip)]
-        stop = min(first + (at_once if first < len(frames) else 1), *ends)
-        shown = rested(first, stop, len(frames))
-        under = None if onto is None else onto[rested(first, stop, len(onto)), ..., :3]
-        canvases = out[first:stop]
-        paster.paste(colours(frames[shown, ..., :3].to(paster.device).float()), shown, canvases, under)
-        paster.surround(canvases, picture if under is None else under)
+        stop = min(first + max(_TOGETHER, at_once), *ends)
+        under = picture if onto is None else onto[rested(first, stop, len(onto)), ..., :3]
+        step = at_once if first < len(frames) else 1
+        for start in range(first, stop, step):
+            end = min(start + step, stop)
+            shown = rested(start, end, len(frames))
+            now = None if onto is None else onto[rested(start, end, len(onto)), ..., :3]
+            small = frames[shown, ..., :3].to(paster.device).float()
+            paster.paste(colours(small), shown, out[start:end], now)
+        paster.surround(out[first:stop], under)
         for done in range(first + 1, stop + 1):
             if callback is not None:
                 callback(done, total)

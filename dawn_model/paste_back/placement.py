@@ -24,6 +24,15 @@ _GROW = 1.12
 """How far the pasted face reaches beyond the mesh, which ends at the hairline and the jaw."""
 
 
+def part_of(crop: Crop, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the upright part of a `height`×`width` picture that holds the square."""
+    corners = (crop.corners() + 0.5) * torch.tensor([width / crop.width, height / crop.height])
+    (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
+    columns = slice(_clamp(math.floor(left), width - 1), max(1, _clamp(math.ceil(right), width)))
+    rows = slice(_clamp(math.floor(top), height - 1), max(1, _clamp(math.ceil(bottom), height)))
+    return rows, columns
+
+
 class Placement:
     """The upright part of a `height`×`width` picture that holds the square, and the maps between the two.
 
@@ -36,10 +45,7 @@ class Placement:
         self._region = crop.region
         self.upright = crop.region.angle == 0
         self._scale = torch.tensor([width / crop.width, height / crop.height])
-        corners = (crop.corners() + 0.5) * self._scale
-        (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
-        self.columns = slice(_clamp(math.floor(left), width - 1), max(1, _clamp(math.ceil(right), width)))
-        self.rows = slice(_clamp(math.floor(top), height - 1), max(1, _clamp(math.ceil(bottom), height)))
+        self.rows, self.columns = part_of(crop, height, width)
         x, y = (torch.arange(part.start, part.stop) + 0.5 for part in (self.columns, self.rows))
         pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1) / self._scale - 0.5
         self.grid = 2 * self._region.from_picture(pixels)
