@@ -161,8 +161,8 @@ class PasteBack:
         return frames if self._fit is None else resized(frames, self._fit)
 
     def _fine(self, frames: Tensor, shown: slice) -> Callable[[Band], Tensor | tuple[Tensor, Tensor]]:
-        """What the picture adds to frames [B, S, S, 3] beyond their resolution: two factors for each band,
-        [B · pieces, 3 and 1, rows, w]."""
+        """What the picture adds to frames [B, S, S, 3] beyond their resolution: two factors for each band, that
+        multiply to [B, pieces, 3, rows, w]."""
         detail = self._detail
         if self._motion is None:
             difference = (self._fitted(frames) - self._reference).abs().amax(-1)[:, None]
@@ -175,9 +175,10 @@ class PasteBack:
 
         def carried(band: Band) -> tuple[Tensor, Tensor]:
             maps = self._maps.rows(laid, band)
-            shared = detail.expand(len(maps), -1, -1, -1)
-            source = maps[:, :2].movedim(1, -1)
-            return F.grid_sample(shared, source, padding_mode="zeros", align_corners=False), maps[:, 2:]
+            source = maps[:, :, :2].movedim(2, -1).flatten(0, 1)
+            shared = detail.expand(len(source), -1, -1, -1)
+            looked_up = F.grid_sample(shared, source, padding_mode="zeros", align_corners=False)
+            return looked_up.unflatten(0, maps.shape[:2]), maps[:, :, 2:]
 
         return carried
 
@@ -207,14 +208,12 @@ class PasteBack:
             if fine is not None:
                 pasted.addcmul_(*fine(band))
             if onto is not None:
-                under = onto[:, rows, columns].to(self.device).float().movedim(-1, 1)
-                under = torch.cat([in_pieces(planes, band) for planes in under])
-            pasted = pasted.clamp_(0, 1).unflatten(0, (len(frames), band.pieces))
-            under, alpha = (planes.unflatten(0, (-1, band.pieces)) for planes in (under, alpha))
-            torch.lerp(under, pasted, alpha, out=pasted)
+                lines = band.lines(rows.stop - rows.start).to(onto.device)
+                under = onto[:, rows, columns][:, lines].movedim(-1, 2).to(self.device).float()
+            torch.lerp(under.expand_as(pasted), pasted.clamp_(0, 1), alpha, out=pasted)
             for piece in range(band.pieces):
-                lines = slice(band.start + piece * band.rows, band.start + (piece + 1) * band.rows)
-                target = parts[:, lines]
+                start = band.start + piece * band.rows
+                target = parts[:, start : start + band.rows]
                 target.copy_(pasted[:, piece, :, : target.shape[1]].movedim(1, -1))
 
     def surround(self, canvases: Tensor, pictures: Tensor) -> None:

@@ -106,7 +106,7 @@ def resized(images: Tensor, lines: Lines) -> Tensor:
 
 
 class Spread:
-    """Pictures of a square, [B, S, S, C], → as they lie in the part, [B · pieces, C, rows, w] for a band."""
+    """Pictures of a square, [B, S, S, C], → as they lie in the part, [B, pieces, C, rows, w] for a band."""
 
     def __init__(
         self,
@@ -147,15 +147,16 @@ class Spread:
         known = self._known(band, channels, count, laid.shape[2])
         if isinstance(known, Lines):
             mixed = known.mix(laid.flatten(0, 2))
-            return mixed.view(count * band.pieces, channels, band.rows, self._width)
+            return mixed.view(count, band.pieces, channels, band.rows, self._width)
         shared = laid.movedim(0, 1)[:, None].expand(-1, band.pieces, -1, -1, -1).flatten(0, 1)
         grid = known.expand(count, -1, -1, -1, -1).flatten(0, 1)
         mode = "bicubic" if self._cubic else "bilinear"
-        return F.grid_sample(shared, grid, mode=mode, padding_mode="border", align_corners=False)
+        looked_up = F.grid_sample(shared, grid, mode=mode, padding_mode="border", align_corners=False)
+        return looked_up.unflatten(0, (count, band.pieces))
 
     def whole(self, image: Tensor) -> Tensor:
         """One picture [m, m, C] → [C, h, w]."""
-        return self.rows(self.lay(image[None]), Band(0, 1, self._height))[0]
+        return self.rows(self.lay(image[None]), Band(0, 1, self._height))[0, 0]
 
     def _known(self, band: Band, channels: int, count: int, length: int) -> Lines | Tensor:
         """What is the same for all frames, made once."""
