@@ -38,6 +38,13 @@ DECODER_FRAMES = {"cpu": 4}
 GPU_DECODER_FRAMES = 32
 """Frames decoded at once where memory does not decide: enough to keep the device busy."""
 
+PASTED_PLANES, PASTED_ROWS, KEPT_PLANES = 18, 12, 12
+"""Of Paste Back on a device: planes of the part for each frame, planes of a frame on their way to it, and planes of the
+part that all frames share."""
+
+GPU_PASTED_FRAMES = 8
+"""Frames pasted at once where memory does not decide: few, because each has a large part."""
+
 FP32 = 4
 
 
@@ -224,4 +231,19 @@ def rendering_need(
         widest=widest,
         least=one,
         preferred=DECODER_FRAMES.get(device.type, GPU_DECODER_FRAMES),
+    )
+
+
+def pasting_need(frames: int, part: tuple[int, int], side: int) -> Need:
+    """Of pasting square frames with sides of `side` pixels into the part of that height and width, on a device."""
+    plane = part[0] * part[1] * FP32
+    one = PASTED_PLANES * plane + PASTED_ROWS * side * max(side, *part) * FP32
+    return Need(
+        frames=frames,
+        fixed=KEPT_PLANES * plane + 3 * side * side * FP32 + WORKSPACE,
+        clip=0,
+        slice=one,
+        widest=one,
+        least=one,
+        preferred=GPU_PASTED_FRAMES,
     )

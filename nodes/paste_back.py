@@ -12,9 +12,11 @@ from torch import Tensor
 from ..dawn_model.face.picture import mask_for
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.frame_range import FrameRange
+from ..dawn_model.memory import pasting_need
 from ..dawn_model.paste_back.colour_match import ColourMatch, ColourSums
 from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back, square_of
-from ..dawn_model.paste_back.placement import REGIONS, WHOLE
+from ..dawn_model.paste_back.placement import REGIONS, WHOLE, part_of
+from ..dawn_model.paste_back.where import device_is_sooner
 from ..dawn_model.structures import MotionLatents
 from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
@@ -167,17 +169,30 @@ class DawnPasteBack(DawnNode):
         _check_canvas(onto, size)
         restricted = None if mask is None else mask_for(mask, 1, height, width)[0]
         latents = None if motion is None else _frames_of(motion, first_frame, len(images))
-        paster = PasteBack(portrait, side, size, options, restricted, latents)
+        frames = max(len(images), 0 if onto is None else len(onto))
+        rows, columns = part_of(portrait.crop, *size)
+        need = pasting_need(frames, (rows.stop - rows.start, columns.stop - columns.start), side)
+        sooner = device_is_sooner(portrait.crop.region.angle == 0, torch.get_num_threads())
+        device, plan = host.device_beside_models(need, sooner, cls.title)
+        paster = PasteBack(portrait, side, size, options, restricted, latents, device)
         measured = _measured(colors, images, paster) if colour_match else None
         colours = (
             ColourMatch.none()
             if measured is None
             else ColourMatch.of_sums(measured, paster.reference, paster.weight, colour_match)
         )
-        frames = max(len(images), 0 if onto is None else len(onto))
         out = host.empty_images(frames, *size, "longest_side (size of DAWN Talking Head)", sides=1)
-        progress = feedback.Progress(frames, "pasting")
-        paste_back(paster, images, colours, onto, out, lambda done, total: progress.update(done))
+        progress, finished = feedback.Progress(frames, "pasting"), 0
+
+        def on_frame(done: int, total: int) -> None:
+            nonlocal finished
+            finished = done
+            progress.update(done)
+
+        retry_with_fewer_frames = host.SmallerSlicesOnRetry(plan, cls.title)
+        retry_with_fewer_frames(
+            lambda plan: paste_back(paster, images, colours, onto, out, on_frame, plan.frames, finished)
+        )
         return io.NodeOutput(
             out, paster.mask[None, ..., 0].to(out.device), "" if measured is None else measured.to_text()
         )

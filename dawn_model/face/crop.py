@@ -111,9 +111,14 @@ def crop_face(
 
 def resize(picture: Tensor, height: int, width: int) -> Tensor:
     """[H, W, C] → [height, width, C], antialiased bilinear as Pillow's, without its rounding to 8 bits."""
-    down = _axis_weights(picture.shape[0], 0.0, picture.shape[0], height)
-    across = _axis_weights(picture.shape[1], 0.0, picture.shape[1], width)
-    return _resample(picture, down, across)
+    return _resample(
+        picture, resize_weights(picture.shape[0], height), resize_weights(picture.shape[1], width)
+    )
+
+
+def resize_weights(length: int, size: int) -> Tensor:
+    """How each of `size` pixels mixes those of a line of `length` in `resize`, [size, length]; rows sum to one."""
+    return _axis_weights(length, 0.0, length, size)
 
 
 def _axis_weights(length: int, start: float, extent: float, size: int) -> Tensor:

@@ -75,6 +75,9 @@ class ColourMatch:
         """[..., 3], same out."""
         return frame * self.gain + self.offset
 
+    def to(self, device: torch.device) -> ColourMatch:
+        return ColourMatch(self.gain.to(device), self.offset.to(device))
+
     @classmethod
     def none(cls) -> ColourMatch:
         return cls(torch.ones(3), torch.zeros(3))

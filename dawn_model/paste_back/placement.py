@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -25,20 +24,28 @@ _GROW = 1.12
 """How far the pasted face reaches beyond the mesh, which ends at the hairline and the jaw."""
 
 
+def part_of(crop: Crop, height: int, width: int) -> tuple[slice, slice]:
+    """Rows and columns of the upright part of a `height`×`width` picture that holds the square."""
+    corners = (crop.corners() + 0.5) * torch.tensor([width / crop.width, height / crop.height])
+    (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
+    columns = slice(_clamp(math.floor(left), width - 1), max(1, _clamp(math.ceil(right), width)))
+    rows = slice(_clamp(math.floor(top), height - 1), max(1, _clamp(math.ceil(bottom), height)))
+    return rows, columns
+
+
 class Placement:
     """The upright part of a `height`×`width` picture that holds the square, and the maps between the two.
 
     rows, columns: that part, as slices
+    upright: whether the square is
     grid [h, w, 2]: where each of its pixels lies in the square, -1..1 from edge to edge
     """
 
     def __init__(self, crop: Crop, height: int, width: int):
         self._region = crop.region
+        self.upright = crop.region.angle == 0
         self._scale = torch.tensor([width / crop.width, height / crop.height])
-        corners = (crop.corners() + 0.5) * self._scale
-        (left, top), (right, bottom) = corners.amin(0).tolist(), corners.amax(0).tolist()
-        self.columns = slice(_clamp(math.floor(left), width - 1), max(1, _clamp(math.ceil(right), width)))
-        self.rows = slice(_clamp(math.floor(top), height - 1), max(1, _clamp(math.ceil(bottom), height)))
+        self.rows, self.columns = part_of(crop, height, width)
         x, y = (torch.arange(part.start, part.stop) + 0.5 for part in (self.columns, self.rows))
         pixels = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1) / self._scale - 0.5
         self.grid = 2 * self._region.from_picture(pixels)
@@ -50,16 +57,17 @@ class Placement:
 
     def to_part(self, points: Tensor) -> Tensor:
         """[..., 2] in the square, -1..1 → in the upright part, -1..1; the inverse of `grid`."""
+        corners = self._to_part(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+        (x0, y0), (xx, yx), (xy, yy) = corners[0].tolist(), *(corners[1:] - corners[0]).tolist()
+        # Number by number: in a product of matrices a device may round the factors, and half a pixel would be lost.
+        x, y = points.unbind(-1)
+        return torch.stack([xx * x + xy * y + x0, yx * x + yy * y + y0], dim=-1)
+
+    def _to_part(self, points: Tensor) -> Tensor:
         edges = (self._region.to_picture(points / 2) + 0.5) * self._scale
         corner = edges.new_tensor([self.columns.start, self.rows.start])
         extent = edges.new_tensor([self.columns.stop, self.rows.stop]) - corner
         return 2 * (edges - corner) / extent - 1
-
-    def spread(self, square: Tensor, mode: str = "bilinear") -> Tensor:
-        """A picture of the square [S, S, C] → as it lies in the upright part, [h, w, C]."""
-        image = square.movedim(-1, 0)[None]
-        laid = F.grid_sample(image, self.grid[None], mode=mode, padding_mode="border", align_corners=False)
-        return laid[0].movedim(0, -1)
 
 
 def _clamp(value: int, last: int) -> int:

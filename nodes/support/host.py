@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ...dawn_model.cpu_precision import bf16_is_faster
+from ...dawn_model.host_memory import empty_on_host
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
 from ...dawn_model.out_of_memory import is_out_of_memory
@@ -112,6 +113,8 @@ def empty_images(
             f"{name}: {frames} frames of {width}×{height} take {needed / 1e9:.1f} GB, and {free / 1e9:.1f} GB are "
             f"free. {help_by}"
         )
+    if mm.is_device_cpu(device):
+        return empty_on_host(frames, height, width, 3, dtype=dtype)
     return torch.empty(frames, height, width, 3, dtype=dtype, device=device)
 
 
@@ -174,6 +177,27 @@ def load_for(patchers: list[Any], need: Need, requested: int, what: str) -> tupl
     except ValueError as error:
         raise ValueError(f"{what}: {error}") from error
     log.info("%s: %s", what, plan)
+    return device, plan
+
+
+def device_beside_models(need: Need, sooner: bool, what: str) -> tuple[torch.device, Plan]:
+    """Where to compute what needs no weights, but ways of looking pixels up that Metal and DirectML lack: on the main
+    device if the results stay there or that is `sooner`, else on the CPU.
+
+    what: the node's name, for the log, which says what was chosen
+    """
+    device, cpu = mm.get_torch_device(), (torch.device("cpu"), Plan(need, 1))
+    able = not (mm.is_device_cpu(device) or mm.is_device_mps(device) or device.type == "privateuseone")
+    if not able or not (sooner or not mm.is_device_cpu(result_device())):
+        return cpu
+    reserved = mm.extra_reserved_memory()
+    mm.free_memory(need.bytes(min(need.preferred, need.frames)) + reserved, device)
+    try:
+        plan = choose_plan(need, free_memory(device) - reserved)
+    except ValueError as error:
+        log.warning("%s: computes on the CPU, because %s has no room: %s", what, device, error)
+        return cpu
+    log.info("%s on %s: %s", what, device, plan)
     return device, plan
 
 

@@ -16,11 +16,11 @@ WAITS = {"dawn-nano (built in)": 3, "tiny-128.safetensors": 3}
 result, never for an operation."""
 
 
-def run_graph(*arguments: str) -> dict:
+def run_graph(*arguments: str, threads: int = 2) -> dict:
     if not os.environ.get("COMFYUI_PATH"):
         pytest.skip("COMFYUI_PATH names no ComfyUI; `bash scripts/test.sh` brings one")
     done = subprocess.run(
-        [sys.executable, str(SHADOW / "run_graph.py"), *arguments],
+        [sys.executable, str(SHADOW / "run_graph.py"), *arguments, f"threads={threads}"],
         capture_output=True,
         text=True,
         timeout=300,
@@ -41,10 +41,20 @@ def test_every_stage_runs_beside_the_cpu_and_makes_the_same_frames(arguments):
     assert "failed" not in found, found["failed"]
     for model, result in found.items():
         assert result["devices"] == ["shadow" if "gpu-only" in arguments else "cpu"] * 2
+        assert result["pasted_on"] == "shadow", "two threads of a CPU take longer"
         limit = 5e-3 if arguments[1] == "fp16" else 3e-5  # rounding; 1.1e-5 on one thread
         assert max(result["apart"]) < limit, (model, result)
         if "gpu-only" not in arguments:
             assert result["synchronisations"] <= WAITS[model], (model, result)
+
+
+def test_many_threads_paste_sooner_than_a_device_sends():
+    """Unless the frames stay on the device."""
+    for arguments, device in ((("1", "fp32"), "cpu"), (("1", "fp32", "gpu-only"), "shadow")):
+        found = run_graph(*arguments, threads=8)
+        assert "failed" not in found, found["failed"]
+        for result in found.values():
+            assert result["pasted_on"] == device and max(result["apart"]) < 3e-5
 
 
 def test_a_planted_fault_is_found():

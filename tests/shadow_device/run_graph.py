@@ -1,9 +1,9 @@
 """The staged graph in a real ComfyUI, on the CPU and then on the shadow GPU; its findings as JSON on the last line.
 
-    python tests/shadow_device/run_graph.py SHARE_OF_WEIGHTS_LOADED fp32|fp16 [gpu-only] [planted]
+    python tests/shadow_device/run_graph.py SHARE_OF_WEIGHTS_LOADED fp32|fp16 [gpu-only] [planted] [threads=8]
 
 A process of its own, because ComfyUI's device functions are replaced. `planted` makes Paste Back leave its mask on the
-CPU while the canvas is on the GPU, a fault that this must find.
+CPU while the rest is on the GPU, a fault that this must find.
 """
 
 from __future__ import annotations
@@ -101,8 +101,26 @@ def graph(given: Given, picture: torch.Tensor, model: str, encoder: str | None, 
     return nodes
 
 
+def watched_paste_back(comfy: InProcessComfy, planted: bool) -> list[str]:
+    """Collects the device of every paster; `planted` leaves its mask on the CPU."""
+    paste = sys.modules[f"{comfy.plugin.__name__}.dawn_model.paste_back.paste"]
+    make, devices = paste.PasteBack.__init__, []
+
+    def watched(self, *args: Any) -> None:
+        make(self, *args)
+        devices.append(self.device.type)
+        if planted:
+            self._bands = [(band, under, alpha.cpu()) for band, under, alpha in self._bands]
+
+    paste.PasteBack.__init__ = watched
+    return devices
+
+
 def main(share: float, dtype: str, *options: str) -> dict[str, Any]:
     gpu_only = "gpu-only" in options
+    for option in options:
+        if option.startswith("threads="):
+            torch.set_num_threads(int(option.removeprefix("threads=")))
     # The shadow's tensors are made in Python, which inference mode does not allow.
     torch.inference_mode = lambda mode=True: torch.no_grad() if mode is True else mode
     comfy = InProcessComfy(Path(os.environ["COMFYUI_PATH"]), Path(tempfile.mkdtemp()))
@@ -119,13 +137,7 @@ def main(share: float, dtype: str, *options: str) -> dict[str, Any]:
         expected[model] = run.output("frames").clone(), run.output("paste").clone()
         comfy.forget()
     use_shadow_gpu(share, gpu_only)
-    if "planted" in options:
-        paste = sys.modules[f"{comfy.plugin.__name__}.dawn_model.paste_back.paste"]
-        paste.PasteBack.__call__ = lambda self, frame, index, canvas: canvas[self._part].copy_(
-            torch.lerp(
-                canvas[self._part].float(), self._place.spread(self._fitted(frame), "bicubic"), self._alpha
-            )
-        )
+    pasted_on = watched_paste_back(comfy, planted="planted" in options)
     found = {}
     for model, encoder in MODELS:
         with shadow_gpu() as counts:
@@ -137,6 +149,7 @@ def main(share: float, dtype: str, *options: str) -> dict[str, Any]:
             results = run.output("frames"), run.output("paste")
             found[model] = {
                 "devices": [str(result.device.type) for result in results],
+                "pasted_on": pasted_on.pop(),
                 "synchronisations": counts.synchronisations,
                 "apart": [
                     float((result.float().cpu() - wanted).abs().mean())

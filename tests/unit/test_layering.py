@@ -95,7 +95,16 @@ FLOORS = [
     {"denoiser", "head_motion", "paste_back"},
     {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
-    {"config", "structures", "cpu_precision", "drawing", "whole_file", "out_of_memory", "exact_fp32"},
+    {
+        "config",
+        "structures",
+        "cpu_precision",
+        "drawing",
+        "whole_file",
+        "out_of_memory",
+        "exact_fp32",
+        "host_memory",
+    },
 ]
 """Packages and single modules of dawn_model, the highest floor first. docs/architecture.md draws them."""
 
