@@ -1,13 +1,14 @@
-"""Everything that is to be known of a GPU, in one command, on a machine that has torch, einops, safetensors and this
-repository; ComfyUI and a network are not needed.
+"""Everything that is to be known of a GPU, in one command, on a machine that has torch, einops, safetensors, Pillow
+and this repository; ComfyUI and a network are not needed.
 
     python3 benchmarks/gpu.py                  # at most 8 minutes
     python3 benchmarks/gpu.py --quick          # about 100 seconds
     python3 benchmarks/gpu.py --only sizes --dtypes bf16 --frames 200 --pixels 256
 
 Sections, in this order: `correct` compares with the golden tensors, in fp32, fp16 and bf16; `clip` makes 8 seconds of
-video at 128 px; `profile` counts and times the kernels of a denoiser step; `sizes` compares a step with the plain
-computation, in time and in peak memory beside weights and inputs. Weights are the made-up ones of the golden tensors.
+video at 128 px; `profile` counts and times the kernels of a denoiser step; `paste` pastes frames into a 1920×1080
+picture on the CPU and on the device; `sizes` compares a step with the plain computation, in time and in
+peak memory beside weights and inputs. Weights are the made-up ones of the golden tensors.
 What time does not suffice for is left out and named. Results go to benchmarks/results/gpu-<name>.json and .md after
 every row, and to the folder $OUT if that is set.
 """
@@ -25,6 +26,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -38,6 +40,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "benchmarks")]
 
 import recipe  # noqa: E402
 from golden_clip import STEPS, make_clip  # noqa: E402
+from noise_portrait import noise_motion, noise_portrait  # noqa: E402
 from plain_denoiser import plain_denoiser  # noqa: E402
 
 from dawn_model.config import DenoiserConfig, FlowAutoencoderConfig  # noqa: E402
@@ -48,11 +51,13 @@ from dawn_model.diffusion.sampler import latent_noise  # noqa: E402
 from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder  # noqa: E402
 from dawn_model.flow_autoencoder.render import render_frames  # noqa: E402
 from dawn_model.layers.slices import Slices  # noqa: E402
-from dawn_model.memory import GPU_DECODER_FRAMES  # noqa: E402
+from dawn_model.memory import GPU_DECODER_FRAMES, GPU_PASTED_FRAMES  # noqa: E402
 from dawn_model.official_keys import apply_table  # noqa: E402
 from dawn_model.official_keys.denoiser import DENOISER_KEYS  # noqa: E402
 from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER  # noqa: E402
 from dawn_model.official_keys.fusing import fuse  # noqa: E402
+from dawn_model.paste_back.colour_match import ColourMatch  # noqa: E402
+from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back  # noqa: E402
 from dawn_model.pipeline import SamplingOptions, sample_motion  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
 
@@ -60,7 +65,7 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 TOLERANCE = {"fp32": 1e-4, "fp16": 0.01, "bf16": 0.05}
 """Largest root mean square error against the golden tensors, relative to their deviation."""
 
-SECTIONS = ["correct", "clip", "profile", "sizes"]
+SECTIONS = ["correct", "clip", "profile", "paste", "sizes"]
 FULL_SECONDS, QUICK_SECONDS = 460, 90
 LISTED = 20
 """Kernels and operations that a profile names, those that take longest."""
@@ -422,6 +427,31 @@ def kernels(profiler: profile) -> dict:
     }
 
 
+def pasted(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:
+    """Seconds for a frame of 128 px pasted into 1920×1080 pixels, the result in the computer's own memory. What
+    dawn_model/paste_back/where.py decides rests on these."""
+    size, frames = (1080, 1920), options.paste_frames
+    for angle in (0.0, 0.4):
+        if not bench.time_left(f"paste {angle}"):
+            continue
+        portrait, motion = noise_portrait(*size, 120, angle), noise_motion(frames, 32)
+        images, results = torch.rand(frames, 128, 128, 3), {}
+        row = {"angle": angle, "frames": frames, "threads": torch.get_num_threads()}
+        devices = {"cpu": torch.device("cpu")} | ({"device": bench.device} if bench.on_gpu else {})
+        for name, device in devices.items():
+            paster = PasteBack(portrait, 128, size, PasteOptions(), motion=motion, device=device)
+            results[name] = torch.zeros(frames, *size, 3)
+            paste = partial(
+                paste_back, paster, images, ColourMatch.none(), out=results[name],
+                at_once=GPU_PASTED_FRAMES if bench.on_gpu else 1,
+            )  # fmt: skip
+            row[f"{name}_s"] = bench.seconds(paste)[1] / frames
+        if bench.on_gpu:
+            row["apart_255"] = 255 * float((results["cpu"] - results["device"]).abs().max())
+        # The device computes and sends that part of a frame alone.
+        yield row | {"part_pixels": int(paster.mask.count_nonzero())}
+
+
 def sizes(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:
     """One denoiser step: the plain computation, this code, and this code as a CUDA graph, whose memory includes the
     recording."""
@@ -481,6 +511,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--golden-dtypes", nargs="+", choices=DTYPES, default=list(DTYPES))
     parser.add_argument("--golden-frames", type=int, default=100, help="longest golden denoiser call")
     parser.add_argument("--profiles", nargs="+", default=["50x128", "200x128", "200x256"])
+    parser.add_argument("--paste-frames", type=int, default=48)
     parser.add_argument("--results", type=Path, default=Path(__file__).parent / "results")
     options = parser.parse_args(given)
     options.profiles = [tuple(map(int, profile.split("x"))) for profile in options.profiles]
@@ -501,7 +532,7 @@ def main(given: list[str] | None = None) -> bool:
     folders = [options.results, *([Path(os.environ["OUT"])] if os.environ.get("OUT") else [])]
     results = Results(machine, folders)
     bench = Bench(device, options.steps, options.repeats, start + options.seconds, results)
-    sections = {"correct": correct, "clip": clip, "profile": profiled, "sizes": sizes}
+    sections = {"correct": correct, "clip": clip, "profile": profiled, "paste": pasted, "sizes": sizes}
     for section in options.only:
         try:
             for row in sections[section](bench, options):

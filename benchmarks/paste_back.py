@@ -1,17 +1,20 @@
-"""Memory of pasting a minute of frames back into a 1920×1080 picture, beside the result itself.
+"""Pasting frames back into a 1920×1080 picture: a minute's memory beside the result itself, and the CPU time of a
+frame against the plain computation.
 
     .venv/bin/python benchmarks/paste_back.py
     .venv/bin/python benchmarks/paste_back.py --seconds 10 --folder /var/tmp
 
 The result, 37 GB for a minute, lies in a temporary file in `--folder`, so it takes disk instead of memory; what the
 process holds beside it is the system's account of its own (anonymous) memory, read every few milliseconds. The
-frames move the portrait's head, with the motion connected, which is the most that the node does. Results go to
+frames move the portrait's head, with the motion connected, which is the most that the node does. The plain
+computation is tests/plain_paste_back.py; both take turns, and the shortest of `--rounds` counts. Results go to
 benchmarks/results/paste_back.md.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
 import tempfile
 import threading
@@ -20,11 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from plain_paste_back import PlainPasteBack, plain_paste_back  # noqa: E402
 from run import process_status  # noqa: E402
 
 from dawn_model.face.crop import crop_face, resize  # noqa: E402
@@ -36,6 +41,7 @@ from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back  # n
 from dawn_model.structures import MotionLatents  # noqa: E402
 
 HEIGHT, WIDTH, SIDE, LATENT = 1080, 1920, 128, 32
+CASES = ["upright", "turned", "without motion", "frames of 512 pixels", "as high as the picture"]
 
 
 class Watch(threading.Thread):
@@ -78,17 +84,9 @@ def nodding(portrait: Portrait, frames: int) -> tuple[torch.Tensor, MotionLatent
     return moved.clamp_(0, 1), MotionLatents(flow=flow, occlusion=occlusion)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--folder", type=Path, help="where the result may lie; the system's by default")
-    options = parser.parse_args()
-    frames = round(options.seconds * 25)
-    portrait = large_portrait()
+def minute(portrait: Portrait, frames: int, folder: Path | None) -> list[str]:
     images, motion = nodding(portrait, frames)
-    with tempfile.NamedTemporaryFile(dir=options.folder) as file:
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
         file.truncate(frames * HEIGHT * WIDTH * 3 * 4)
         numbers = frames * HEIGHT * WIDTH * 3
         out = torch.from_file(file.name, shared=True, size=numbers).view(frames, HEIGHT, WIDTH, 3)
@@ -103,11 +101,63 @@ def main() -> None:
         watch.join()
         changed = float((out[frames // 4] - portrait.picture).abs().max())
     assert changed > 0.05, "nothing was pasted"
-    row = [f"{frames}", f"{WIDTH}×{HEIGHT}", f"{out.numel() * 4 / 1e9:.1f} GB"]
-    row += [f"{(watch.peak - watch.before) / 1e6:.0f} MB", f"{frames / taken:.1f}"]
-    head = ["frames", "picture", "result", "memory beside it", "frames a second"]
-    lines = ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), row]]
-    text = "\n".join([f"torch {torch.__version__}, {torch.get_num_threads()} threads", "", *lines]) + "\n"
+    size = f"{out.numel() * 4 / 1e9:.1f} GB"
+    return [f"{frames}", size, f"{(watch.peak - watch.before) / 1e6:.0f} MB", f"{frames / taken:.1f}"]
+
+
+def against_plain(portrait: Portrait, name: str, frames: int, rounds: int) -> list[str]:
+    """The CPU time of a frame, into a result whose memory was written to before, and how far the pictures are apart."""
+    region = portrait.crop.region
+    if name == "turned":
+        region = dataclasses.replace(region, angle=0.4)
+    elif name == "as high as the picture":
+        region = dataclasses.replace(region, side=0.98 * HEIGHT, y=HEIGHT / 2)
+    portrait = dataclasses.replace(portrait, crop=dataclasses.replace(portrait.crop, region=region))
+    images, motion = nodding(portrait, frames)
+    if name == "frames of 512 pixels":
+        images = F.interpolate(images.movedim(-1, 1), size=512, mode="bilinear").movedim(1, -1).contiguous()
+    given = portrait, images.shape[1], (HEIGHT, WIDTH), PasteOptions(), None
+    given += (None if name == "without motion" else motion,)
+    ours, plain = PasteBack(*given), PlainPasteBack(*given)
+    colours = ColourMatch.between(images, ours.reference, ours.weight, 1.0)
+    outs = [torch.ones(frames, HEIGHT, WIDTH, 3) for _ in range(2)]
+    calls = {
+        "plain": lambda: plain_paste_back(plain, images, colours, out=outs[0]),
+        "ours": lambda: paste_back(ours, images, colours, out=outs[1]),
+    }
+    best = dict.fromkeys(calls, float("inf"))
+    for _ in range(rounds):
+        for which, call in calls.items():
+            start = time.process_time()
+            call()
+            best[which] = min(best[which], (time.process_time() - start) / frames)
+    apart = 255 * max(float((one - other).abs().max()) for one, other in zip(*outs, strict=True))
+    milliseconds = [f"{1e3 * best[which]:.1f} ms" for which in ("plain", "ours")]
+    return [name, *milliseconds, f"1/{best['plain'] / best['ours']:.1f}", f"{apart:.3f}/255"]
+
+
+def table(head: list[str], rows: list[list[str]]) -> list[str]:
+    return ["| " + " | ".join(cells) + " |" for cells in [head, ["---"] * len(head), *rows]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--folder", type=Path, help="where the result may lie; the system's by default")
+    parser.add_argument("--frames", type=int, default=24, help="of the comparison with the plain computation")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    portrait = large_portrait()
+    compared = [against_plain(portrait, name, options.frames, options.rounds) for name in CASES]
+    long = minute(portrait, round(options.seconds * 25), options.folder)
+    threads = torch.get_num_threads()
+    lines = [f"torch {torch.__version__}, {threads} threads, {WIDTH}×{HEIGHT}", ""]
+    lines += table(["frames", "result", "memory beside it", "frames a second"], [long])
+    head = ["CPU time of a frame", "plain", "ours", "share", "furthest apart"]
+    lines += ["", *table(head, compared)]
+    text = "\n".join(lines) + "\n"
     print(text)
     (Path(__file__).parent / "results" / "paste_back.md").write_text(text)
 

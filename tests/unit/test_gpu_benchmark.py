@@ -12,7 +12,7 @@ import pytest
 
 COMMAND = Path(__file__).parents[2] / "benchmarks" / "gpu.py"
 SMALL = "--device cpu --frames 2 --pixels 32 --repeats 1 --steps 2 --clip-frames 2 --dtypes fp32"
-SMALL += " --golden-sizes 128 --golden-dtypes fp32 --golden-frames 3 --profiles 2x32"
+SMALL += " --golden-sizes 128 --golden-dtypes fp32 --golden-frames 3 --profiles 2x32 --paste-frames 2"
 
 
 def run(folder: Path, *options: str) -> dict:
@@ -39,8 +39,10 @@ def test_every_section_has_its_rows(results):
     assert [row["steps"] for row in rows["clip"]] == [2] and rows["clip"][0]["total_s"] > 0
     assert rows["profile"][0]["operations"] > 500 and rows["profile"][0]["top"]["operations"]
     assert rows["sizes"][0]["plain_s"] > 0 and rows["sizes"][0]["ours_s"] > 0
+    assert [row["angle"] for row in rows["paste"]] == [0.0, 0.4]
+    assert all(row["cpu_s"] > 0 and row["part_pixels"] > 10_000 for row in rows["paste"])
     text = (folder / "results" / "gpu-cpu.md").read_text()
-    for heading in ("## correct", "## clip", "## profile", "## sizes", "operations by time"):
+    for heading in ("## correct", "## clip", "## profile", "## paste", "## sizes", "operations by time"):
         assert heading in text
 
 
