@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..layers.basic import NORM_EPS, ChannelNorm, cast_like
+from ..layers.basic import NORM_EPS, ChannelNorm, cast_like, cast_result
 
 
 class ConditionAttention(nn.Module):
@@ -93,6 +93,7 @@ class Guides:
     value      [N, 3·(1 + heads), D]: what `out` takes; of the null values, the unit vector of its first row
     products   [N, 3, 1 + heads, 1 + heads], float32: of the centred projections with each other, over C_out; the norm's
                epsilon is added to the null values' own, whose weight is one
+    one        that weight, [1] and float32
     """
 
     query: Tensor
@@ -100,6 +101,7 @@ class Guides:
     direction: Tensor
     value: Tensor
     products: Tensor
+    one: Tensor
 
     @property
     def of_frames(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -144,6 +146,7 @@ class GuidanceAttention(nn.Module):
             direction=torch.cat([direction for direction, _ in pairs], dim=1),
             value=value.flatten(1, 2),
             products=products,
+            one=products.new_ones(1),
         )
 
     @staticmethod
@@ -167,9 +170,10 @@ class GuidanceAttention(nn.Module):
         towards = torch.bmm(direction.transpose(0, 1), guides.query).transpose(0, 1)
         logit = torch.bmm(towards, pixels)  # [N, 3·heads, P]: all q · direction, without a detour over q
         weight = (logit / length).sigmoid().unflatten(1, (products.shape[1], -1))
-        weight = F.pad(weight, (0, 0, 1, 0), value=1.0)  # [N, 3, 1 + heads, P], float32
+        null = guides.one.expand_as(weight[:, :, :1])
+        weight = torch.cat([null, weight], dim=2)  # [N, 3, 1 + heads, P], float32
         variance = ((products @ weight) * weight).sum(2, keepdim=True)
-        weight = (weight * variance.rsqrt()).to(x.dtype)
+        weight = cast_result(torch.mul, weight, variance.rsqrt(), dtype=x.dtype)
 
         mixed = torch.bmm(value.transpose(0, 1), guides.out).transpose(0, 1)  # [N, 3·(1 + heads), C_out]
         base.flatten(1, 2).baddbmm_(weight.flatten(1, 2).transpose(1, 2), mixed)

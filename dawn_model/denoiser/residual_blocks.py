@@ -62,9 +62,9 @@ class ConditionedBlock(nn.Module):
         return self.guidance.prepare(self.audio(audio), self.pose(pose), self.blink(blink))
 
     def forward(self, parts: tuple[Tensor, ...], time: Tensor, guides: Guides, slices: Slices) -> Tensor:
-        """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width] → [N, H, W, C_out]."""
+        """parts: [N, H, W, …] whose channels together are C_in; time [B, 4·width], activated → [N, H, W, C_out]."""
         clips, device = time.shape[0], time.device
-        scale, shift = self.time(F.silu(time)).chunk(2, dim=-1)
+        scale, shift = self.time(time).chunk(2, dim=-1)
         moments1, moments2 = self.norm1.statistics(clips), self.norm2.statistics(clips)
 
         def first(*x: Tensor) -> Tensor:

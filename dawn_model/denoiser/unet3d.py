@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import ModuleType
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -191,7 +192,7 @@ class UNet3D(nn.Module):
         """
         clips, _, frames, _, _ = x.shape
         slices, band, device = slices if clips == 1 else WHOLE, clip.band, x.device
-        time = self.time(timestep, x.dtype)
+        time = F.silu(self.time(timestep, x.dtype))  # every block begins so
 
         x = rearrange(x, "b c f h w -> (b f) h w c")
         x = first = self.enter(x, clip.source, slices)

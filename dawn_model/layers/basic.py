@@ -9,6 +9,8 @@ the channels-last format that is fastest on CPUs and tensor cores.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import torch
@@ -125,18 +127,30 @@ class ClipGroupNorm(nn.Module):
 
         With scale and shift [B, C] the result is norm(x)·(1 + scale) + shift.
         """
-        # Operands of two types meet in one kernel each, which casting them first would double.
+        # Operands of two types meet in one kernel each, which casting them first would double. The offset goes with the
+        # slope as it is rounded: then a large mean still cancels.
         mean, rstd = (value[:, :, None] for value in statistics.mean_and_rstd())
         grouped = (self.groups, self.weight.shape[0] // self.groups)
         weight, bias = (part.to(mean.device).unflatten(0, grouped) for part in (self.weight, self.bias))
-        slope = weight * rstd
-        offset = bias - mean * slope
-        if scale is not None:
+        if scale is None:
+            slope = cast_result(torch.mul, weight, rstd, dtype=dtype)
+        else:
             scale, shift = scale.unflatten(1, grouped), shift.unflatten(1, grouped)
-            slope = torch.addcmul(slope, slope, scale)
-            offset = torch.addcmul(offset, offset, scale) + shift
-        slope, offset = (value.flatten(1)[:, None, None].to(dtype) for value in (slope, offset))
+            slope = weight * rstd
+            slope = cast_result(torch.addcmul, slope, slope, scale, dtype=dtype)
+            bias = cast_result(torch.addcmul, bias, bias, scale, dtype=rstd.dtype) + shift
+        offset = cast_result(partial(torch.addcmul, value=-1), bias, mean, slope, dtype=dtype)
+        slope, offset = (value.flatten(1)[:, None, None] for value in (slope, offset))
         return slope, offset
+
+
+def cast_result(function: Callable[..., Tensor], *tensors: Tensor, dtype: torch.dtype) -> Tensor:
+    """function(*tensors).to(dtype), for a function of single numbers; on CUDA in one kernel. Whether other devices cast
+    what they write is not known."""
+    if torch.is_grad_enabled() or not tensors[0].is_cuda:
+        return function(*tensors).to(dtype)
+    shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+    return function(*tensors, out=torch.empty(shape, dtype=dtype, device=tensors[0].device))
 
 
 def normalise_and_activate(x: Tensor, affine: tuple[Tensor, Tensor]) -> Tensor:

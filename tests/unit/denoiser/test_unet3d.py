@@ -131,7 +131,7 @@ def test_golden_parts(unet, golden):
     close(unet.occlusion_head((x,), 1, x.device, WHOLE), "occlusion_map")
 
     condition = recipe.normal("input.block.cond", 1, 3, 1032)[0]
-    time = unet.time(torch.tensor([500]), torch.float32)
+    time = F.silu(unet.time(torch.tensor([500]), torch.float32))
     for name, key, block in (("", "downs0_0", level.block1), ("2", "downs1_0", unet.downs[1].block1)):
         x = frames_first(recipe.normal(f"input.block{name}.x", 1, 64, 3, 4, 4))
         guides = block.prepare(condition)
