@@ -1,4 +1,4 @@
-"""Lays out workflows/*.json in place: titled groups in rows, and a note that says what to change first.
+"""Lays out the templates in workflows/ in place: titled groups in rows, and a note that says what to change first.
 
     python scripts/lay_out_workflows.py [NAME]...
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
-WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
+from workflow_names import template_file
+
 GROUPS = {
     "Who speaks, and what": r"DawnExample|RecordAudio|Load(Image|Audio|Video)$|DawnLoad(Model|AudioEncoder)",
     "The face and the speech": r"DawnPreparePortrait|DawnEncodeAudio|MaskPreview|PreviewImage",
@@ -140,7 +140,7 @@ def lay_out(workflow: dict[str, Any], text: str) -> float:
 
 def main() -> None:
     for name in sys.argv[1:] or sorted(NOTES):
-        path = WORKFLOWS / f"{name}.json"
+        path = template_file(name)
         workflow = json.loads(path.read_text(encoding="utf-8"))
         print(f"{name}: shown at {lay_out(workflow, NOTES[name]):.0%}")
         path.write_text(json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
