@@ -36,7 +36,7 @@ PAUSE_DB = 30.0
 
 class DawnTalkingHead(DawnNode):
     """A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up as in the template
-    "DAWN - A portrait talks stage by stage"; use those, or the blueprint DAWN Talking Head (stages), to see, change
+    "DAWN - A portrait talks in stages"; use those, or the blueprint DAWN Talking Head (stages), to see, change
     or keep anything in between."""
 
     title, category = "DAWN Talking Head", CATEGORY

@@ -11,15 +11,15 @@ from pathlib import Path
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 TITLES = {
     "dawn_simple": "DAWN - A portrait talks",
-    "dawn_talking_head": "DAWN - A portrait talks stage by stage",
-    "dawn_auditions": "DAWN - Choose from nine performances",
+    "dawn_talking_head": "DAWN - A portrait talks in stages",
+    "dawn_auditions": "DAWN - Choose from nine auditions",
     "dawn_edited_pose": "DAWN - Edit head and eyes",
     "dawn_pose_from_video": "DAWN - Head and eyes from a video",
     "dawn_long_audio": "DAWN - Minutes of speech",
     "dawn_say_it_yourself": "DAWN - Say it yourself",
     "dawn_full_picture": "DAWN - The face back in its picture",
     "dawn_several_faces": "DAWN - Two people talk",
-    "dawn_authors_models": "DAWN - With the models of the authors",
+    "dawn_authors_models": "DAWN - With the original models",
 }
 
 
