@@ -98,10 +98,11 @@ def make_and_play_a_video(page: Any, title: str, after: Callable[[str], None] = 
     click_template(page, title)
     after("template")
     press_run(page)
+    after("run")
     video = page.locator("video").first
     video.wait_for(timeout=4 * PATIENCE)
     page.wait_for_function("(video) => video.readyState >= 2", arg=video.element_handle())
-    after("run")
+    after("video")
     video.click()
     page.wait_for_function("(video) => video.currentTime > 0.5", arg=video.element_handle())
     after("play")
