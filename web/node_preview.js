@@ -56,6 +56,8 @@ export class Picture {
     this.element.append(this.canvas, this.caption)
     this.buttons = []
     addElement(node, name, this.element, () => (this.image ? HEIGHT : 0))
+    // Here the classic design starts to load its own preview, and would show it later than this hides it.
+    node.onDrawBackground = () => {}
   }
 
   /** A button in the caption; `wanted` says whether there is something to do. */

@@ -14,6 +14,7 @@ import pytest
 from comfy_harness.browser import (
     CHROMIUM,
     NODES,
+    PATIENCE,
     READY,
     chromium,
     click_template,
@@ -91,6 +92,19 @@ def test_what_a_script_adds_to_a_node_covers_no_other_in_nodes_2(browser, comfy_
     page.close()
 
 
+def out_of_their_groups(page: Any) -> list[str]:
+    """Nodes that lie in no group, or reach out of it below."""
+    groups = page.evaluate("window.app.graph.groups.map((group) => [...group.pos, ...group.size])")
+    return [
+        kind
+        for _, kind, left, top, width, height in page.evaluate(NODES)
+        if not any(
+            x <= left and left + width <= x + across and y <= top and top + height <= y + down
+            for x, y, across, down in groups
+        )
+    ]
+
+
 def overlapping(nodes: list[list]) -> list[tuple[str, str]]:
     """Pairs of nodes that cover one another, their title bars included."""
     return [
@@ -113,6 +127,20 @@ def test_three_clicks_make_a_video(page, comfy_server):
     assert page.evaluate("window.clicks") - before == 3
     (entry,) = comfy_server.get("/history?max_items=1").values()
     assert entry["status"]["status_str"] == "success"
+    assert out_of_their_groups(page) == []
+
+
+@pytest.mark.parametrize("name", ["dawn_talking_head", "dawn_auditions"])
+def test_what_a_run_shows_stays_within_its_group(page, name):
+    open_template(page, name)
+    press_run(page)
+    page.locator("video").first.wait_for(timeout=4 * PATIENCE)
+    page.locator(".dawn-faces canvas").first.wait_for()
+    page.wait_for_timeout(2000)  # nodes grow as pictures load
+    assert overlapping(page.evaluate(NODES)) == []
+    assert out_of_their_groups(page) == []
+    portrait = "window.app.graph._nodes.find((node) => node.type === 'DawnPreparePortrait')"
+    assert not page.evaluate(f"{portrait}.imgs?.length"), "the picture is shown twice"
 
 
 def test_an_error_is_read_on_the_node(page):
