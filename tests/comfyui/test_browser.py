@@ -81,13 +81,14 @@ def test_a_click_on_a_template_shows_its_nodes(page, name):
 
 
 @pytest.mark.parametrize("name", ["dawn_edited_pose", "dawn_talking_head"])
-def test_what_a_script_adds_to_a_node_covers_no_other_in_nodes_2(browser, comfy_server, name):
+def test_nodes_2_0_keeps_nodes_in_their_groups_and_apart(browser, comfy_server, name):
     page = open_page(browser, comfy_server)
     use_nodes_2(page, True)
     open_template(page, name)
     page.locator(".dawn-timeline").wait_for()
     page.wait_for_timeout(1500)  # nodes grow as their elements are laid out
     assert overlapping(page.evaluate(NODES)) == []
+    assert out_of_their_groups(page) == []
     use_nodes_2(page, False)
     page.close()
 
