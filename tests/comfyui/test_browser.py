@@ -227,8 +227,10 @@ def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(browser, comfy_se
     assert all(abs(a - b) < 0.02 * faces["width"] for a, b in zip(box, pixels, strict=True))
     page.locator(".dawn-faces button").click()
     page.wait_for_function(f"{widget.format('box')} === ''")
+    pictures = [page.locator(f"[data-node-id='{each}'] img").count() for each in (node, 3)]
+    assert pictures == [0, int(nodes2)], "of ComfyUI's own previews, only Preview Image's is shown"
     assert not page.evaluate(f"window.app.graph.getNodeById({node}).imgs?.length"), (
-        "the picture is shown twice"
+        "and in the classic design"
     )
     use_nodes_2(page, False)
     page.close()
