@@ -36,8 +36,8 @@ PAUSE_DB = 30.0
 
 class DawnTalkingHead(DawnNode):
     """A portrait and speech in, a talking video out. The same as the other DAWN nodes wired up as in the template
-    dawn_talking_head; use those, or the blueprint DAWN Talking Head (stages), to see, change or keep anything in
-    between."""
+    "DAWN - A portrait talks in stages"; use those, or the blueprint DAWN Talking Head (stages), to see, change
+    or keep anything in between."""
 
     title, category = "DAWN Talking Head", CATEGORY
     aliases = (

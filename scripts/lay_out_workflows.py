@@ -1,4 +1,4 @@
-"""Lays out workflows/*.json in place: titled groups in rows, and a note that says what to change first.
+"""Lays out the templates in workflows/ in place: titled groups in rows, and a note that says what to change first.
 
     python scripts/lay_out_workflows.py [NAME]...
 
@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import re
 import sys
-from pathlib import Path
 from typing import Any
 
-WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
+from workflow_names import template_file
+
 GROUPS = {
     "Who speaks, and what": r"DawnExample|RecordAudio|Load(Image|Audio|Video)$|DawnLoad(Model|AudioEncoder)",
     "The face and the speech": r"DawnPreparePortrait|DawnEncodeAudio|MaskPreview|PreviewImage",
@@ -25,13 +25,13 @@ ROW_WIDTHS = range(1200, 3600, 100)
 GAP, PADDING, TITLE, GROUP_TITLE = 70, 30, 34, 60
 SCREEN = 1450, 760  # pixels that ComfyUI leaves of 1600 x 900
 TALLER = 1.3  # nodes in the newer design, against the sizes that were saved
-GROWN = {"DawnEditPoseBlink": 870}
-"""Heights of nodes to which this plugin's scripts add something as soon as they are shown."""
+GROWN = {"DawnEditPoseBlink": 870, "DawnPreparePortrait": 640, "DawnTalkingHead": 680, "DawnAuditions": 570}
+"""Heights of nodes that show something below their inputs, at once or when they have run, in the taller design."""
 NOTES = {
     "dawn_simple": "Press Run. Then put Load Image and Load Audio in place of DAWN Example for your own portrait and "
     "voice, and try head_motion and another seed.",
-    "dawn_say_it_yourself": "Press RECORD on Record Audio, say something, press STOP, then Run. The browser asks for "
-    "the microphone, and gives it only to pages of this computer or over https.",
+    "dawn_say_it_yourself": "Press the button of Record Audio, say something, press it again, then Run. The browser "
+    "asks for the microphone, and gives it only to pages of this computer or over https.",
     "dawn_talking_head": "The stages of DAWN Talking Head one by one. Change first: the seed of Generate Pose & Blink "
     "(another head motion) and silence_threshold of Encode Audio (where the mouth rests).",
     "dawn_auditions": "Nine performances of the same words side by side. Look which one you like, and give its seed to "
@@ -140,7 +140,7 @@ def lay_out(workflow: dict[str, Any], text: str) -> float:
 
 def main() -> None:
     for name in sys.argv[1:] or sorted(NOTES):
-        path = WORKFLOWS / f"{name}.json"
+        path = template_file(name)
         workflow = json.loads(path.read_text(encoding="utf-8"))
         print(f"{name}: shown at {lay_out(workflow, NOTES[name]):.0%}")
         path.write_text(json.dumps(workflow, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

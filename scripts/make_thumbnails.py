@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes workflows/NAME.jpg, the template browser's pictures, each from the workflow's own result.
+"""Makes workflows/*.jpg, the template browser's pictures, each from the workflow's own result.
 
     bash -c 'source scripts/setup_env.sh && $DAWN_PYTHON scripts/make_thumbnails.py [NAME]...'
 
@@ -22,6 +22,7 @@ from comfy_client import ComfyClient, Prompt, nodes_named, put_files, read_workf
 from comfy_server import ComfyServer
 from PIL import Image
 from queue_workflow import ProgressBar
+from workflow_names import TITLES, api_file, template_file
 
 ROOT = Path(__file__).resolve().parents[1]
 MEDIA = {"LoadImage": "image", "LoadAudio": "audio", "LoadVideo": "file", "RecordAudio": "audio"}
@@ -76,14 +77,14 @@ async def main(names: list[str]) -> None:
     ):
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
             client = ComfyClient(session, server.url)
-            for name in names or sorted(path.stem for path in (ROOT / "workflows").glob("*.json")):
-                prompt = read_workflow(ROOT / "workflows" / "api" / f"{name}.json")
+            for name in names or TITLES:
+                prompt = read_workflow(api_file(name))
                 result = await run(
                     client, only_the_portrait(prompt) if name == AUTHORS else prompt, Path(folder)
                 )
                 picture = picture_of(result)
                 size = WIDTH, round(WIDTH * picture.height / picture.width)
-                target = ROOT / "workflows" / f"{name}.jpg"
+                target = template_file(name, ".jpg")
                 picture.resize(size, Image.Resampling.LANCZOS).save(target, quality=QUALITY)
                 print(f"{target}: {target.stat().st_size} bytes", flush=True)
 

@@ -56,6 +56,8 @@ export class Picture {
     this.element.append(this.canvas, this.caption)
     this.buttons = []
     addElement(node, name, this.element, () => (this.image ? HEIGHT : 0))
+    // Here the classic design starts to load its own preview, and would show it later than this hides it.
+    node.onDrawBackground = () => {}
   }
 
   /** A button in the caption; `wanted` says whether there is something to do. */
@@ -74,12 +76,12 @@ export class Picture {
 
   /** Show a file that the node's output names, instead of ComfyUI's own preview of it. */
   load(file) {
+    this.hideOwnPreview() // before the page, which waits until now, draws it
     const image = new Image()
     image.onload = () => {
       this.image = image
       this.element.style.display = 'flex'
       this.element.style.minHeight = `${HEIGHT}px`
-      this.hideOwnPreview()
       const [width, height] = this.node.size
       // Nodes 2.0 makes room by itself.
       if (!window.LiteGraph?.vueNodesMode) this.node.setSize([width, Math.max(height, this.node.computeSize()[1])])

@@ -1,7 +1,7 @@
 // Makes the workflow that a user opens (UI format) from one in the API format, in a real browser.
 //
 //   node scripts/browser/make_ui_workflow.mjs --server http://127.0.0.1:8188 \
-//       --api workflows/api/dawn_talking_head.json --ui workflows/dawn_talking_head.json \
+//       --api workflows/api/dawn_talking_head.json --ui "workflows/DAWN - A portrait talks in stages.json" \
 //       [--upload FILE]... [--upscaler NODE.INPUT] [--shots FOLDER] [--open] [--run] [--nodes2]
 //
 // It loads the API file, lays the nodes out from left to right, saves the graph, opens the saved file anew and

@@ -1,43 +1,44 @@
-"""The plugin as a user clicks it, in a Chromium without a window.
-
-Needs Chromium (CHROMIUM=/path, default /usr/bin/chromium) and PyPI's playwright, which brings the driver.
-"""
+"""The plugin as a user clicks it, in a Chromium without a window: see comfy_harness/browser.py."""
 
 from __future__ import annotations
 
 import itertools
 import json
-import os
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from comfy_harness.browser import (
+    CHROMIUM,
+    NODES,
+    PATIENCE,
+    READY,
+    chromium,
+    click_template,
+    make_and_play_a_video,
+    open_api,
+    open_page,
+    open_templates,
+    press_run,
+    template_card,
+    use_nodes_2,
+)
+from workflow_names import TITLES, template_file
 
 ROOT = Path(__file__).resolve().parents[2]
-TEMPLATES = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
-CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-PATIENCE = 45_000
-"""Milliseconds; two slow cores render in software."""
-READY = "window.app?.graph && Object.keys(window.LiteGraph?.registered_node_types ?? {}).length > 100"
-NODES = "window.app.graph._nodes.map((node) => [node.id, node.type, ...node.pos, ...node.size])"
 TITLE_HEIGHT = 30
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip(
-        "playwright.sync_api", reason="playwright is not installed (pip install playwright)"
-    )
+    pytest.importorskip("playwright", reason="playwright is not installed (pip install playwright)")
     if not Path(CHROMIUM).exists():
         pytest.skip(f"no Chromium at {CHROMIUM}; install one or set CHROMIUM")
-    with api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield chromium
-        chromium.close()
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
@@ -45,51 +46,17 @@ def page(browser, comfy_server) -> Any:
     return open_page(browser, comfy_server)
 
 
-def open_page(browser: Any, comfy_server: Any) -> Any:
-    """ComfyUI's page as a user has it who has seen the tutorial; it remembers no other page."""
-    comfy_server.post("/settings/Comfy.TutorialCompleted", True)
-    page = browser.new_page(viewport={"width": 1600, "height": 900})
-    page.set_default_timeout(PATIENCE)
-    page.goto(comfy_server.url, wait_until="domcontentloaded")
-    page.wait_for_function(READY)
-    page.wait_for_timeout(1500)  # the page still opens its first, empty workflow
-    page.keyboard.press("Escape")
-    return page
-
-
-def open_templates(page: Any) -> Any:
-    """The template browser with this plugin chosen."""
-    page.evaluate("window.app.extensionManager.command.execute('Comfy.BrowseTemplates')")
-    dialog = page.get_by_role("dialog")
-    dialog.get_by_text(ROOT.name, exact=True).first.click()
-    dialog.get_by_test_id(f"template-workflow-{TEMPLATES[0]}").wait_for()
-    return dialog
-
-
 def open_template(page: Any, name: str) -> list[list]:
     """Click a template; the nodes on the canvas afterwards."""
-    dialog = open_templates(page)
-    page.evaluate("window.app.graph.clear()")
-    dialog.get_by_test_id(f"template-workflow-{name}").click()
-    page.wait_for_function("window.app.graph._nodes.length > 0")
-    dialog.wait_for(state="hidden")
-    page.wait_for_timeout(300)  # scripts add elements to nodes
+    open_templates(page, ROOT.name)
+    click_template(page, TITLES[name])
     return page.evaluate(NODES)
 
 
-def open_api(page: Any, prompt: dict[str, Any]) -> None:
-    page.evaluate("(prompt) => window.app.loadApiJson(prompt, 'test')", prompt)
-    page.wait_for_function(f"window.app.graph._nodes.length >= {len(prompt)}")
-
-
-def press_run(page: Any) -> None:
-    page.get_by_test_id("queue-button").or_(page.get_by_role("button", name="Run", exact=True)).first.click()
-
-
 def test_every_template_has_a_picture_of_its_own(page, comfy_server):
-    dialog = open_templates(page)
-    for name in TEMPLATES:
-        card = dialog.get_by_test_id(f"template-workflow-{name}")
+    dialog = open_templates(page, ROOT.name)
+    for title in TITLES.values():
+        card = template_card(dialog, title)
         card.scroll_into_view_if_needed()  # pictures load when they are seen
         picture = card.locator("img").first
         page.wait_for_function(
@@ -97,34 +64,46 @@ def test_every_template_has_a_picture_of_its_own(page, comfy_server):
         )
         width = picture.evaluate("(image) => image.naturalWidth")
         assert width == 448, "ComfyUI's placeholder is shown"
-        size = len(
-            urllib.request.urlopen(f"{comfy_server.url}/api/workflow_templates/{ROOT.name}/{name}.jpg").read()
-        )
-        assert size <= 200_000
+        address = f"{comfy_server.url}/api/workflow_templates/{ROOT.name}/{urllib.parse.quote(title)}.jpg"
+        assert len(urllib.request.urlopen(address).read()) <= 200_000
     page.reload(wait_until="domcontentloaded")
     page.wait_for_function(READY)
     page.wait_for_timeout(1500)
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", TITLES)
 def test_a_click_on_a_template_shows_its_nodes(page, name):
     nodes = open_template(page, name)
-    saved = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))["nodes"]
+    saved = json.loads(template_file(name).read_text(encoding="utf-8"))["nodes"]
     assert sorted(kind for _, kind, *_ in nodes) == sorted(node["type"] for node in saved)
     assert page.get_by_text("Missing Node", exact=False).count() == 0
     assert overlapping(nodes) == []
 
 
 @pytest.mark.parametrize("name", ["dawn_edited_pose", "dawn_talking_head"])
-def test_what_a_script_adds_to_a_node_covers_no_other_in_nodes_2(browser, comfy_server, name):
+def test_nodes_2_0_keeps_nodes_in_their_groups_and_apart(browser, comfy_server, name):
     page = open_page(browser, comfy_server)
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', true)")
+    use_nodes_2(page, True)
     open_template(page, name)
     page.locator(".dawn-timeline").wait_for()
     page.wait_for_timeout(1500)  # nodes grow as their elements are laid out
     assert overlapping(page.evaluate(NODES)) == []
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    assert out_of_their_groups(page) == []
+    use_nodes_2(page, False)
     page.close()
+
+
+def out_of_their_groups(page: Any) -> list[str]:
+    """Nodes that lie in no group, or reach out of it below."""
+    groups = page.evaluate("window.app.graph.groups.map((group) => [...group.pos, ...group.size])")
+    return [
+        kind
+        for _, kind, left, top, width, height in page.evaluate(NODES)
+        if not any(
+            x <= left and left + width <= x + across and y <= top and top + height <= y + down
+            for x, y, across, down in groups
+        )
+    ]
 
 
 def overlapping(nodes: list[list]) -> list[tuple[str, str]]:
@@ -141,16 +120,25 @@ def overlapping(nodes: list[list]) -> list[tuple[str, str]]:
 
 
 def test_three_clicks_make_a_video(page, comfy_server):
-    """Templates, the template, Run; no file copied."""
-    open_template(page, "dawn_simple")
-    press_run(page)
-    page.wait_for_function("document.querySelectorAll('video').length > 0", timeout=4 * PATIENCE)
-    video = page.locator("video").first
-    page.wait_for_function(
-        "(video) => video.duration > 5 && video.videoWidth === 512", arg=video.element_handle()
-    )
+    """A template, Run, play; no file copied."""
+    open_templates(page, ROOT.name)
+    before = page.evaluate("window.clicks")
+    width, height, seconds = make_and_play_a_video(page, TITLES["dawn_simple"])
+    assert (width, height) == (512, 512) and abs(seconds - 207 / 25) < 0.05
+    assert page.evaluate("window.clicks") - before == 3
     (entry,) = comfy_server.get("/history?max_items=1").values()
     assert entry["status"]["status_str"] == "success"
+    assert out_of_their_groups(page) == []
+
+
+@pytest.mark.parametrize("name", ["dawn_talking_head", "dawn_auditions"])
+def test_what_a_run_shows_stays_within_its_group(page, name):
+    open_template(page, name)
+    press_run(page)
+    page.locator("video").first.wait_for(state="attached", timeout=4 * PATIENCE)  # far off, some are hidden
+    page.wait_for_timeout(3000)  # nodes grow as pictures load
+    assert overlapping(page.evaluate(NODES)) == []
+    assert out_of_their_groups(page) == []
 
 
 def test_an_error_is_read_on_the_node(page):
@@ -201,7 +189,7 @@ def two_people(prepare: str, margin: float) -> dict[str, Any]:
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "Nodes 2.0"])
 def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(browser, comfy_server, nodes2):
     page = open_page(browser, comfy_server)
-    page.evaluate("(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
+    use_nodes_2(page, nodes2)
     # Each its own: ComfyUI does not show again what it has in its cache, and Nodes 2.0 of 0.3.75 leaves the element of
     # a node on the next one with its id.
     node = 20 + nodes2
@@ -239,5 +227,10 @@ def test_a_face_is_chosen_by_a_click_and_a_box_drawn_by_a_drag(browser, comfy_se
     assert all(abs(a - b) < 0.02 * faces["width"] for a, b in zip(box, pixels, strict=True))
     page.locator(".dawn-faces button").click()
     page.wait_for_function(f"{widget.format('box')} === ''")
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    pictures = [page.locator(f"[data-node-id='{each}'] img").count() for each in (node, 3)]
+    assert pictures == [0, int(nodes2)], "of ComfyUI's own previews, only Preview Image's is shown"
+    assert not page.evaluate(f"window.app.graph.getNodeById({node}).imgs?.length"), (
+        "and in the classic design"
+    )
+    use_nodes_2(page, False)
     page.close()

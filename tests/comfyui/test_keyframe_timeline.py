@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_browser import browser, open_api, open_page, page, press_run  # noqa: F401  fixtures
+from comfy_harness.browser import open_api, open_page, press_run, use_nodes_2
+from test_browser import browser, page  # noqa: F401  fixtures
 
 from dawn_model.head_motion.keyframes import parse_keyframes
 
@@ -64,7 +65,7 @@ def test_the_rest_of_the_text_stays_as_it_was_typed(page, call, arguments, expec
 @pytest.mark.parametrize("nodes2", [False, True], ids=["classic", "Nodes 2.0"])
 def test_keyframes_are_written_and_moved_by_mouse(browser, comfy_server, nodes2):  # noqa: F811
     page = open_page(browser, comfy_server)  # noqa: F811
-    page.evaluate("(on) => window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", nodes2)
+    use_nodes_2(page, nodes2)
     open_api(page, edited_speech())
     press_run(page)
     canvas = page.locator(".dawn-timeline canvas")
@@ -111,7 +112,7 @@ def test_keyframes_are_written_and_moved_by_mouse(browser, comfy_server, nodes2)
         "&& entry.status.status_str === 'success'))",
         arg=text["keyframes"],
     )
-    page.evaluate("window.app.extensionManager.setting.set('Comfy.VueNodes.Enabled', false)")
+    use_nodes_2(page, False)
     page.close()
 
 

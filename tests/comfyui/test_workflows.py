@@ -17,6 +17,7 @@ import pytest
 from comfy_harness import NodeFailed
 from PIL import Image
 from talking_head import change, write_tiny_models
+from workflow_names import TITLES, api_file, template_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PORTRAIT = ROOT / "media" / "portraits" / "astronaut.png"
@@ -47,9 +48,16 @@ def all_inputs(info: dict[str, Any]) -> dict[str, tuple[str, dict[str, Any]]]:
     }
 
 
-def test_the_main_workflow_is_there_in_both_formats():
-    assert "dawn_talking_head.json" in {path.name for path in API_FILES}
-    assert "dawn_talking_head.json" in {path.name for path in UI_FILES}
+def test_every_workflow_is_there_in_both_formats():
+    assert sorted(map(api_file, TITLES)) == API_FILES
+    assert sorted(map(template_file, TITLES)) == UI_FILES
+
+
+def test_the_template_dialog_shows_names_that_a_person_reads():
+    """It shows the file names as they are and puts them into addresses; sorted, the simplest is the first."""
+    assert sorted(TITLES.values())[0] == TITLES["dawn_simple"]
+    for title in TITLES.values():
+        assert re.fullmatch(r"DAWN - [A-Z][A-Za-z ]+", title)
 
 
 # --- API format ---
@@ -115,10 +123,10 @@ def test_ui_workflow_fits_the_nodes(object_info, path):
             assert len(node.get("widgets_values") or []) == len(widget_names(known)), place
 
 
-@workflows(UI_FILES)
-def test_both_formats_say_the_same(object_info, path):
-    api = json.loads((path.parent / "api" / path.name).read_text(encoding="utf-8"))
-    workflow = json.loads(path.read_text(encoding="utf-8"))
+@pytest.mark.parametrize("name", TITLES)
+def test_both_formats_say_the_same(object_info, name):
+    api = json.loads(api_file(name).read_text(encoding="utf-8"))
+    workflow = json.loads(template_file(name).read_text(encoding="utf-8"))
     nodes = {node["id"]: node for node in workflow["nodes"] if node["type"] != "Note"}
     links = {link[0]: link for link in workflow["links"]}
 
@@ -209,7 +217,7 @@ def test_a_template_is_laid_out_in_titled_groups_that_do_not_overlap(path):
 @pytest.fixture
 def simple_example() -> dict[str, Any]:
     """What the browser queues for dawn_simple, on the shipped media."""
-    return with_example_node(json.loads((ROOT / "workflows" / "api" / "dawn_simple.json").read_text("utf-8")))
+    return with_example_node(json.loads(api_file("dawn_simple").read_text("utf-8")))
 
 
 def test_the_first_template_makes_a_video_without_any_file(comfy_server, simple_example):
@@ -232,7 +240,7 @@ def assert_settings(node: dict[str, Any], settings: dict[str, Any], object_info:
 
 def test_the_full_picture_has_room_for_an_upscale_model():
     """Bypassed, so it needs no model; its wires are those of the nodes as they are."""
-    nodes = json.loads((ROOT / "workflows" / "dawn_full_picture.json").read_text(encoding="utf-8"))["nodes"]
+    nodes = json.loads(template_file("dawn_full_picture").read_text(encoding="utf-8"))["nodes"]
     bypassed = {node["type"] for node in nodes if node["mode"] == BYPASSED}
     assert bypassed == {"UpscaleModelLoader", "ImageUpscaleWithModel"}
 
@@ -244,7 +252,7 @@ def test_every_template_opens(comfy_server):
     """ComfyUI lists a plugin's workflows and serves them from the first folder that it takes for one."""
     templates = comfy_server.get("/workflow_templates")
     (listed,) = [names for plugin, names in templates.items() if plugin == ROOT.name]
-    assert sorted(listed) == [path.stem for path in UI_FILES]
+    assert sorted(listed) == sorted(TITLES.values())
     for name in listed:
         address = f"/api/workflow_templates/{urllib.parse.quote(ROOT.name)}/{urllib.parse.quote(name)}.json"
         assert comfy_server.get(address) == json.loads(
@@ -260,7 +268,7 @@ def test_the_blueprint_is_the_staged_workflow(object_info):
     blueprint = json.loads(BLUEPRINT.read_text(encoding="utf-8"))
     (graph,), (outside,) = blueprint["definitions"]["subgraphs"], blueprint["nodes"]
     assert outside["type"] == graph["id"] and graph["name"] == BLUEPRINT.stem
-    api = json.loads((ROOT / "workflows" / "api" / "dawn_talking_head.json").read_text(encoding="utf-8"))
+    api = json.loads(api_file("dawn_talking_head").read_text(encoding="utf-8"))
     staged = {name: node for name, node in api.items() if re.match(r"Dawn|CreateVideo", node["class_type"])}
     kinds = {node["id"]: node["type"] for node in graph["nodes"]}
     assert sorted(kinds.values()) == sorted(node["class_type"] for node in staged.values())
@@ -320,7 +328,7 @@ def main_job(comfy_server) -> dict[str, Any]:
     write_tiny_models(comfy_server.base / "models")
     for file in (PORTRAIT, SPEECH):
         shutil.copy(file, comfy_server.base / "input")
-    prompt = json.loads((ROOT / "workflows" / "api" / "dawn_authors_models.json").read_text(encoding="utf-8"))
+    prompt = json.loads(api_file("dawn_authors_models").read_text(encoding="utf-8"))
     ids = {node["class_type"]: name for name, node in prompt.items()}
     for node, inputs in {
         "LoadImage": {"image": PORTRAIT.name},
