@@ -152,8 +152,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     portrait = large_portrait()
-    compared = [against_plain(portrait, name, options.frames, options.rounds) for name in CASES]
     long = minute(portrait, round(options.seconds * 25), options.folder)
+    compared = [against_plain(portrait, name, options.frames, options.rounds) for name in CASES]
     threads = torch.get_num_threads()
     lines = [f"torch {torch.__version__}, {threads} threads, {WIDTH}×{HEIGHT}", ""]
     lines += table(["frames", "result", "memory beside it", "frames a second"], [long])

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from workflow_names import TITLES
 
 from .server import ServerComfy
 
+MICROPHONE = Path(__file__).resolve().parents[2] / "media" / "speech" / "sense_and_sensibility.wav"
+"""What the browser hears, over and over."""
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 PATIENCE = 45_000
 """Milliseconds; two slow cores render in software."""
@@ -30,15 +33,24 @@ def chromium() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=[
+                "--no-sandbox", "--disable-gpu", "--use-fake-device-for-media-stream",
+                "--use-fake-ui-for-media-stream", f"--use-file-for-fake-audio-capture={MICROPHONE}",
+            ],
+        )  # fmt: skip
         yield browser
         browser.close()
 
 
-def open_page(browser: Any, comfy: ServerComfy, *, newcomer: bool = False) -> Any:
-    """ComfyUI's page; it remembers no other page. To a newcomer it shows its template dialog by itself."""
+def open_page(browser: Any, comfy: ServerComfy, *, newcomer: bool = False, bypass_csp: bool = False) -> Any:
+    """ComfyUI's page; it remembers no other page. To a newcomer it shows its template dialog by itself.
+
+    bypass_csp: without the content policy of --disable-api-nodes, which forbids ComfyUI's own recordings too
+    """
     comfy.post("/settings/Comfy.TutorialCompleted", not newcomer)
-    page = browser.new_page(viewport={"width": 1600, "height": 900})
+    page = browser.new_page(viewport={"width": 1600, "height": 900}, bypass_csp=bypass_csp)
     page.set_default_timeout(PATIENCE)
     page.add_init_script(COUNT_CLICKS)
     page.goto(comfy.url, wait_until="domcontentloaded")

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
+import numpy as np
 import pytest
 from comfy_harness.browser import (
     CHROMIUM,
@@ -30,6 +32,16 @@ from workflow_names import TITLES, template_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TITLE_HEIGHT = 30
+RECORD = """() => {
+    const { graph, canvas } = window.app
+    const node = graph._nodes.find(({ type }) => type === 'RecordAudio')
+    const button = node.widgets.at(-1)
+    const { left, top } = canvas.canvas.getBoundingClientRect()
+    const { scale, offset } = canvas.ds
+    return [left + (node.pos[0] + node.size[0] / 2 + offset[0]) * scale,
+            top + (node.pos[1] + button.last_y + 10 + offset[1]) * scale]
+}"""
+"""Where the button of Record Audio lies on the screen."""
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +141,30 @@ def test_three_clicks_make_a_video(page, comfy_server):
     (entry,) = comfy_server.get("/history?max_items=1").values()
     assert entry["status"]["status_str"] == "success"
     assert out_of_their_groups(page) == []
+
+
+def test_what_is_said_into_the_microphone_is_spoken(browser, comfy_server):
+    """In the classic design, where Record Audio's button is drawn on the canvas."""
+    page = open_page(browser, comfy_server, bypass_csp=True)
+    open_template(page, "dawn_say_it_yourself")
+    page.wait_for_timeout(1500)  # where widgets lie is known when they were drawn
+    page.mouse.click(*page.evaluate(RECORD))
+    page.wait_for_timeout(3000)
+    page.mouse.click(*page.evaluate(RECORD))
+    page.wait_for_function(
+        "[...document.querySelectorAll('audio')].some(({ src }) => src.startsWith('blob:'))"
+    )
+    press_run(page)
+    page.locator("video").first.wait_for(state="attached", timeout=4 * PATIENCE)
+    (entry,) = comfy_server.get("/history?max_items=1").values()
+    files = [file for output in entry["outputs"].values() for file in output.get("images", [])]
+    (file,) = (file for file in files if file["filename"].endswith(".mp4"))
+    with av.open(str(comfy_server.base / "output" / file["subfolder"] / file["filename"])) as film:
+        heard = np.concatenate([frame.to_ndarray().ravel() for frame in film.decode(audio=0)])
+        seconds = float(film.duration / av.time_base)
+    assert 2 < seconds < 6
+    assert np.sqrt((heard.astype(np.float64) ** 2).mean()) > 0.005, "the film is silent"
+    page.close()
 
 
 @pytest.mark.parametrize("name", ["dawn_talking_head", "dawn_auditions"])
