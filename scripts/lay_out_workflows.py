@@ -97,8 +97,8 @@ def add_note(workflow: dict[str, Any], text: str) -> None:
 
 
 def place_groups(workflow: dict[str, Any], row_width: float) -> tuple[float, float]:
-    """Groups in rows no wider than this; returns width and height of all of them."""
-    x, y, row, workflow["groups"] = 0.0, 0.0, [], []
+    """Groups in rows no wider than this, each right below what is above it; returns width and height of all."""
+    x, above, row, workflow["groups"] = 0.0, [], [], []
     for title in GROUPS:
         nodes = [
             node for node in workflow["nodes"] if group_of(node) == title and node.get("title") != NOTE_TITLE
@@ -107,10 +107,13 @@ def place_groups(workflow: dict[str, Any], row_width: float) -> tuple[float, flo
             nodes = [workflow["nodes"][-1], *nodes]
         if not nodes:
             continue
-        box = place_group(nodes, workflow["links"], x, y)
-        if row and box[0] + box[2] > row_width:
-            x, y, row = 0.0, max(each[1] + each[3] for each in row) + GAP, []
-            box = place_group(nodes, workflow["links"], x, y)
+        width = place_group(nodes, workflow["links"], x, 0.0)[2]
+        if row and x + width > row_width:
+            x, above, row = 0.0, above + row, []
+        below = [
+            up + height + GAP for left, up, across, height in above if left < x + width and x < left + across
+        ]
+        box = place_group(nodes, workflow["links"], x, max(below, default=0.0))
         row.append(box)
         x = box[0] + box[2] + GAP
         number = len(workflow["groups"]) + 1
