@@ -279,7 +279,12 @@ def test_progress_of_every_step_and_previews(comfy, head):
     comfy.forget()
     run = comfy.run(change(head, "motion", steps=5))
     steps = [(value, total) for node, value, total in run.progress if node == "motion"]
-    assert steps == [(step, 5) for step in range(1, 6)]
+    import comfy.utils
+
+    if hasattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL"):  # ComfyUI 0.33 leaves out what comes too soon
+        assert steps == sorted(steps) and steps[-1] == (5, 5)
+    else:
+        assert steps == [(step, 5) for step in range(1, 6)]
     assert [(value, total) for node, value, total in run.progress if node == "frames"][-1] == (10, 10)
     assert [(value, total) for node, value, total in run.progress if node == "speech"] == [(1, 1)]
 
