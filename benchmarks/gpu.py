@@ -7,10 +7,10 @@ and this repository; ComfyUI and a network are not needed.
 
 Sections, in this order: `correct` compares with the golden tensors, in fp32, fp16 and bf16; `clip` makes 8 seconds of
 video at 128 px; `profile` counts and times the kernels of a denoiser step; `paste` pastes frames into a 1920×1080
-picture on the CPU and on the device; `sizes` compares a step with the plain computation, in time and in
-peak memory beside weights and inputs. Weights are the made-up ones of the golden tensors.
-What time does not suffice for is left out and named. Results go to benchmarks/results/gpu-<name>.json and .md after
-every row, and to the folder $OUT if that is set.
+picture on the CPU and on the device; `sizes` compares a step with the plain computation, in time and in peak memory
+beside weights and inputs. Weights are the made-up ones of the golden tensors. What time does not suffice for is left
+out and named. Results go to benchmarks/results/gpu-<name>.json and .md after every row, and to the folder $OUT if that
+is set.
 """
 
 from __future__ import annotations
@@ -429,7 +429,7 @@ def kernels(profiler: profile) -> dict:
 
 def pasted(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:
     """Seconds for a frame of 128 px pasted into 1920×1080 pixels, the result in the computer's own memory. What
-    dawn_model/paste_back/where.py decides rests on these."""
+    dawn_model/paste_back/device_speed.py decides rests on these."""
     size, frames = (1080, 1920), options.paste_frames
     for angle in (0.0, 0.4):
         if not bench.time_left(f"paste {angle}"):
@@ -440,11 +440,9 @@ def pasted(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:
         devices = {"cpu": torch.device("cpu")} | ({"device": bench.device} if bench.on_gpu else {})
         for name, device in devices.items():
             paster = PasteBack(portrait, 128, size, PasteOptions(), motion=motion, device=device)
-            results[name] = torch.zeros(frames, *size, 3)
-            paste = partial(
-                paste_back, paster, images, ColourMatch.none(), out=results[name],
-                at_once=GPU_PASTED_FRAMES if bench.on_gpu else 1,
-            )  # fmt: skip
+            results[name] = out = torch.zeros(frames, *size, 3)
+            at_once = 1 if device.type == "cpu" else GPU_PASTED_FRAMES
+            paste = partial(paste_back, paster, images, ColourMatch.none(), out=out, at_once=at_once)
             row[f"{name}_s"] = bench.seconds(paste)[1] / frames
         if bench.on_gpu:
             row["apart_255"] = 255 * float((results["cpu"] - results["device"]).abs().max())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..dawn_model.contact_sheet import put_clip
+from ..dawn_model.drawing.contact_sheet import put_clip
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.frame_range import FrameRange
 from ..dawn_model.structures import FPS, AudioFeatures, HeadMotion

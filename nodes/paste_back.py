@@ -14,9 +14,9 @@ from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.frame_range import FrameRange
 from ..dawn_model.memory import pasting_need
 from ..dawn_model.paste_back.colour_match import ColourMatch, ColourSums
+from ..dawn_model.paste_back.device_speed import device_is_sooner
 from ..dawn_model.paste_back.paste import PasteBack, PasteOptions, fit_within, paste_back, square_of
 from ..dawn_model.paste_back.placement import REGIONS, WHOLE, part_of
-from ..dawn_model.paste_back.where import device_is_sooner
 from ..dawn_model.structures import MotionLatents
 from .support import feedback, host
 from .support.node import STAGES, DawnNode, schema
@@ -172,7 +172,7 @@ class DawnPasteBack(DawnNode):
         frames = max(len(images), 0 if onto is None else len(onto))
         rows, columns = part_of(portrait.crop, *size)
         need = pasting_need(frames, (rows.stop - rows.start, columns.stop - columns.start), side)
-        sooner = device_is_sooner(portrait.crop.region.angle == 0, torch.get_num_threads())
+        sooner = device_is_sooner(portrait.crop.region.upright, torch.get_num_threads())
         device, plan = host.device_beside_models(need, sooner, cls.title)
         paster = PasteBack(portrait, side, size, options, restricted, latents, device)
         measured = _measured(colors, images, paster) if colour_match else None

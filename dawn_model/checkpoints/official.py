@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from ..config import DawnConfig, DenoiserConfig, FlowAutoencoderConfig, MotionEstimatorConfig, PoseBlinkConfig
 from ..denoiser.box_encoder import authors_box_encoder
 from ..flow_autoencoder.motion_estimator import MotionEstimator
+from ..hardware.out_of_memory import NO_ROOM, is_out_of_memory
 from ..official_keys import KeyTable, apply_table
 from ..official_keys.denoiser import DENOISER_KEYS
 from ..official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from ..official_keys.fusing import fuse
 from ..official_keys.options import read_options
 from ..official_keys.pose_blink import pose_blink_config, pose_blink_keys
-from ..out_of_memory import NO_ROOM, is_out_of_memory
 from .checkpoint import (
     Checkpoint,
     CheckpointError,

@@ -192,7 +192,7 @@ class UNet3D(nn.Module):
         """
         clips, _, frames, _, _ = x.shape
         slices, band, device = slices if clips == 1 else WHOLE, clip.band, x.device
-        time = F.silu(self.time(timestep, x.dtype))  # every block begins so
+        time = F.silu(self.time(timestep, x.dtype))  # here, not once more in every block
 
         x = rearrange(x, "b c f h w -> (b f) h w c")
         x = first = self.enter(x, clip.source, slices)

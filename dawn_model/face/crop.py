@@ -64,7 +64,7 @@ class Crop:
                 f"this crop is for a picture of {self.width}×{self.height}, "
                 f"got {picture.shape[1]}×{picture.shape[0]}"
             )
-        if self.region.angle != 0:
+        if not self.region.upright:
             return sample(picture, self.region, self.size, "reflection")
         corner = (self.region.x + 0.5 - self.region.side / 2, self.region.y + 0.5 - self.region.side / 2)
         across = _axis_weights(self.width, corner[0], self.region.side, self.size)

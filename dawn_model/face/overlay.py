@@ -11,7 +11,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..drawing import dot, line, rectangle
+from ..drawing.shapes import dot, line, rectangle
 from ..structures import FaceState
 from .crop import Crop, resize
 from .landmarker import SKIN_POINTS, Face

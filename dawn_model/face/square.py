@@ -23,6 +23,10 @@ class Region:
     side: float
     angle: float = 0.0
 
+    @property
+    def upright(self) -> bool:
+        return self.angle == 0
+
     def _axes(self, like: Tensor) -> tuple[Tensor, Tensor]:
         cos, sin = math.cos(self.angle), math.sin(self.angle)
         return like.new_tensor([[cos, sin], [-sin, cos]]), like.new_tensor([self.x, self.y])

@@ -9,7 +9,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..drawing import dot, line
+from ..drawing.shapes import dot, line
 from ..structures import FPS
 from .axes import POSE_AXES
 from .plot import CURVE_COLOURS, EYE_COLOURS, TEXT_COLOUR, HeadMotionPlot

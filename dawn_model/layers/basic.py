@@ -145,7 +145,7 @@ class ClipGroupNorm(nn.Module):
 
 
 def cast_result(function: Callable[..., Tensor], *tensors: Tensor, dtype: torch.dtype) -> Tensor:
-    """function(*tensors).to(dtype), for a function of single numbers; on CUDA in one kernel. Whether other devices cast
+    """function(*tensors).to(dtype), for an element-wise function; on CUDA in one kernel. Whether other devices cast
     what they write is not known."""
     if torch.is_grad_enabled() or not tensors[0].is_cuda:
         return function(*tensors).to(dtype)

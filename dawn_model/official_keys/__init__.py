@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..out_of_memory import is_out_of_memory
+from ..hardware.out_of_memory import is_out_of_memory
 
 Transform = Callable[[Tensor], Tensor]
 

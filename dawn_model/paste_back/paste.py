@@ -19,18 +19,17 @@ from ..face.mouth import lips_together
 from ..face.portrait import Portrait
 from ..face.square import Region
 from ..flow_autoencoder.warping import MotionPyramid
-from ..host_memory import empty_on_host
+from ..hardware.host_memory import empty_on_host
 from ..structures import MotionLatents
+from .bands import Band, bands, in_pieces
 from .colour_match import ColourMatch
+from .lines import Lines, resized
 from .placement import Placement, paste_mask
-from .spread import Band, Lines, Spread, resized
+from .spread import Spread
 
 _SAME, _OTHER = 0.02, 0.06
 """Differences between frame and picture up to which the fine detail of the picture stays, and from which on
 nothing of it does."""
-
-_PIXELS = 1 << 17
-"""Of a piece of a frame that one thread of a CPU works on: a few planes of it stay in the cache."""
 
 _TOGETHER = 16
 """Frames that get their part before any gets what lies round it: that passes by the cache, and what all parts need
@@ -230,22 +229,6 @@ def _growing(length: int, size: int) -> Tensor:
     """How `MotionPyramid` brings a line of a map to another size, [size, length]."""
     positions = 2 * (torch.arange(size) + 0.5) / size - 1
     return Lines.at(positions, length, cubic=False).weights(length)
-
-
-def bands(height: int, width: int, device: torch.device) -> list[Band]:
-    """A part of this size in the pieces that suit the device: on a CPU as many at a time as it has threads."""
-    if device.type != "cpu":
-        return [Band(0, 1, height)]
-    threads = torch.get_num_threads()
-    rounds = -(-height * width // (threads * _PIXELS))
-    rows = -(-height // (rounds * threads))
-    return [Band(start, threads, rows) for start in range(0, height, rows * threads)]
-
-
-def in_pieces(planes: Tensor, band: Band) -> Tensor:
-    """[C, h, w] → [pieces, C, rows, w]"""
-    lines = band.lines(planes.shape[1])
-    return planes[:, lines.to(planes.device)].movedim(1, 0).contiguous()
 
 
 def paste_back(

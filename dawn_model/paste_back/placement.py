@@ -43,7 +43,7 @@ class Placement:
 
     def __init__(self, crop: Crop, height: int, width: int):
         self._region = crop.region
-        self.upright = crop.region.angle == 0
+        self.upright = crop.region.upright
         self._scale = torch.tensor([width / crop.width, height / crop.height])
         self.rows, self.columns = part_of(crop, height, width)
         x, y = (torch.arange(part.start, part.stop) + 0.5 for part in (self.columns, self.rows))

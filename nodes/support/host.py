@@ -15,11 +15,11 @@ import comfy.ops
 import torch
 from torch import Tensor, nn
 
-from ...dawn_model.cpu_precision import bf16_is_faster
-from ...dawn_model.host_memory import empty_on_host
+from ...dawn_model.hardware.cpu_precision import bf16_is_faster
+from ...dawn_model.hardware.host_memory import empty_on_host
+from ...dawn_model.hardware.out_of_memory import is_out_of_memory
 from ...dawn_model.layers.slices import Slices
 from ...dawn_model.memory import Need, Plan, choose_plan
-from ...dawn_model.out_of_memory import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +126,14 @@ def free_memory(device: torch.device, keep: Iterable[Any] = ()) -> float:
     Where ComfyUI does not know it, on DirectML, without end: it always says 1 GB there, which would refuse what fits.
     `SmallerSlicesOnRetry` then finds what does.
     """
-    if mm.is_directml_enabled() and not mm.is_device_cpu(device):
+    if _is_directml(device):
         return math.inf
     others = [patcher for patcher in mm.loaded_models() if not any(patcher is kept for kept in keep)]
     return mm.get_free_memory(device) + sum(_paged(patcher, device) for patcher in others)
+
+
+def _is_directml(device: torch.device) -> bool:
+    return mm.is_directml_enabled() and not mm.is_device_cpu(device)
 
 
 def _paged(patcher: Any, device: torch.device) -> int:
@@ -187,7 +191,7 @@ def device_beside_models(need: Need, sooner: bool, what: str) -> tuple[torch.dev
     what: the node's name, for the log, which says what was chosen
     """
     device, cpu = mm.get_torch_device(), (torch.device("cpu"), Plan(need, 1))
-    able = not (mm.is_device_cpu(device) or mm.is_device_mps(device) or device.type == "privateuseone")
+    able = not (mm.is_device_cpu(device) or mm.is_device_mps(device) or _is_directml(device))
     if not able or not (sooner or not mm.is_device_cpu(result_device())):
         return cpu
     reserved = mm.extra_reserved_memory()

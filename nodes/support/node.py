@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
-from ...dawn_model.exact_fp32 import exact_fp32
+from ...dawn_model.hardware.exact_fp32 import exact_fp32
 from . import feedback, host
 from .given import check_given
 

@@ -10,7 +10,7 @@ import comfy.utils
 import folder_paths
 from torch import Tensor
 
-from ...dawn_model.out_of_memory import NO_ROOM, is_out_of_memory
+from ...dawn_model.hardware.out_of_memory import NO_ROOM, is_out_of_memory
 
 log = logging.getLogger(__name__)
 

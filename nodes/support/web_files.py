@@ -32,12 +32,10 @@ def addresses(plugin: Path) -> dict[str, Path]:
     if URL.build(path=f"/{name}").raw_path != f"/{name}":
         found[f"/workflow_templates/{{folder:{re.escape(name)}}}/{{file:.+}}"] = plugin / "workflows"
         found[f"/extensions/{{folder:{re.escape(name)}}}/{{file:.+}}"] = plugin / "web"
-    if (
-        "." in name
-    ):  # the page takes "custom_nodes.dawn.nodes" for a plugin called "dawn" when it asks for help
-        found[f"/extensions/{{folder:{re.escape(name.split('.')[0])}}}/docs/{{file:Dawn.+}}"] = (
-            plugin / "web" / "docs"
-        )
+    if "." in name:
+        # The page takes "custom_nodes.dawn.nodes" for a plugin called "dawn" when it asks for help.
+        asked = re.escape(name.split(".")[0])
+        found[f"/extensions/{{folder:{asked}}}/docs/{{file:Dawn.+}}"] = plugin / "web" / "docs"
     return found
 
 

@@ -91,20 +91,11 @@ FLOORS = [
     {"nodes"},
     {"convert"},
     {"checkpoints"},
-    {"pipeline", "memory", "model", "motion_file", "frame_range", "contact_sheet"},
+    {"pipeline", "memory", "model", "motion_file", "frame_range"},
     {"denoiser", "head_motion", "paste_back"},
     {"audio", "face", "flow_autoencoder"},
     {"official_keys", "diffusion", "layers"},
-    {
-        "config",
-        "structures",
-        "cpu_precision",
-        "drawing",
-        "whole_file",
-        "out_of_memory",
-        "exact_fp32",
-        "host_memory",
-    },
+    {"config", "structures", "whole_file", "hardware", "drawing"},
 ]
 """Packages and single modules of dawn_model, the highest floor first. docs/architecture.md draws them."""
 

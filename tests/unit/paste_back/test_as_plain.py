@@ -8,14 +8,13 @@ from live_bytes import LiveBytes
 from noise_portrait import noise_motion, noise_portrait
 from plain_paste_back import PlainPasteBack, plain_paste_back
 
+import dawn_model.paste_back.bands as pieces
 import dawn_model.paste_back.paste as paste
 from dawn_model.face.portrait import Portrait
 from dawn_model.memory import WORKSPACE, pasting_need
+from dawn_model.paste_back.bands import Band
 from dawn_model.paste_back.colour_match import ColourMatch
-from dawn_model.paste_back.paste import PasteBack, PasteOptions, bands, paste_back
-from dawn_model.paste_back.placement import Placement
-from dawn_model.paste_back.spread import Band, Lines, Spread
-from dawn_model.paste_back.where import device_is_sooner
+from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back
 
 CLOSE = 0.1 / 255
 HEIGHT, WIDTH = 150, 210
@@ -77,8 +76,8 @@ def test_a_square_that_reaches_beyond_the_picture(region):
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_pieces_and_batches(portrait, monkeypatch, threads, at_once):
     """Parts are no multiple of the pieces, clips none of the batches."""
-    monkeypatch.setattr(paste.torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr(paste, "_PIXELS", 1000)
+    monkeypatch.setattr(pieces.torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr(pieces, "_PIXELS", 1000)
     frames = torch.rand(5, 64, 64, 3)
     assert apart(both(portrait, frames, motion=noise_motion(5), at_once=at_once)) < CLOSE
     assert apart(both(portrait, frames, at_once=at_once)) < CLOSE
@@ -105,39 +104,6 @@ def test_half_precision_and_a_start_in_the_middle(portrait):
     assert half[:7].abs().max() == 0 and torch.equal(half[7:], whole[7:].half())
 
 
-@pytest.mark.parametrize("cubic", [False, True])
-def test_lines_look_up_what_grid_sample_does(cubic):
-    """Also far beyond the ends, where they repeat."""
-    positions = torch.linspace(-3, 3, 61)
-    row = torch.rand(1, 1, 1, 9)
-    grid = torch.stack([positions, torch.zeros(61)], dim=-1)[None, None]
-    expected = torch.nn.functional.grid_sample(
-        row, grid, mode="bicubic" if cubic else "bilinear", padding_mode="border", align_corners=False
-    )
-    lines = Lines.at(positions, 9, cubic)
-    assert torch.allclose(lines.mix(row.view(9, 1))[:, 0], expected.flatten(), atol=1e-5)
-    again = Lines.of(lines.weights(9))
-    assert torch.allclose(again.mix(row.view(9, 1)), lines.mix(row.view(9, 1)), atol=1e-6)
-
-
-def test_bands_cover_a_part_once():
-    for height, width in ((409, 409), (1, 5000), (1080, 1920), (7, 3)):
-        rows = [
-            line
-            for band in bands(height, width, torch.device("cpu"))
-            for line in band.lines(height).flatten().tolist()
-        ]
-        assert sorted(set(rows)) == list(range(height)) and rows == sorted(rows)
-    assert bands(409, 300, torch.device("cuda")) == [Band(0, 1, 409)]
-
-
-def test_an_upright_square_is_looked_up_by_lines_alone(monkeypatch):
-    """A cubic look-up of every pixel would take ten times as long."""
-    place = Placement(make_portrait().crop, HEIGHT, WIDTH)
-    monkeypatch.setattr(torch.nn.functional, "grid_sample", None)
-    assert Spread(place, 64, True, torch.device("cpu")).whole(torch.rand(64, 64, 3)).shape[0] == 3
-
-
 @pytest.mark.parametrize("side", [128, 640], ids=["as rendered", "upscaled"])
 @pytest.mark.parametrize("angle", [0.0, 0.4], ids=["upright", "turned"])
 def test_memory_on_a_device_is_no_more_than_estimated(monkeypatch, angle, side):
@@ -153,8 +119,3 @@ def test_memory_on_a_device_is_no_more_than_estimated(monkeypatch, angle, side):
             paste_back(paster, frames, ColourMatch.none(), out=out, at_once=count)
         need = pasting_need(count, (height, width), side)
         assert live.peak < need.bytes(count) - WORKSPACE, (motion is None, live.peak, need)
-
-
-def test_where_it_is_sooner():
-    assert device_is_sooner(upright=True, threads=2) and not device_is_sooner(upright=True, threads=8)
-    assert device_is_sooner(upright=False, threads=8) and not device_is_sooner(upright=False, threads=16)

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from dawn_model.host_memory import empty_on_host
+from dawn_model.hardware.host_memory import empty_on_host
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 PAGES = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 
@@ -25,7 +25,7 @@ def test_it_is_a_tensor_like_any(dtype):
 FAULTS = """
 import resource
 import torch
-from dawn_model.host_memory import empty_on_host
+from dawn_model.hardware.host_memory import empty_on_host
 room = empty_on_host(256 << 18)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 room.fill_(1.0)

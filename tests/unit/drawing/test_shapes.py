@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from dawn_model.drawing import dot, line, rectangle
+from dawn_model.drawing.shapes import dot, line, rectangle
 
 RED = (255, 0, 0)
 

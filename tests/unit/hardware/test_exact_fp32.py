@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from dawn_model.exact_fp32 import exact_fp32
+from dawn_model.hardware.exact_fp32 import exact_fp32
 
 CHECK = '''
 import importlib.util, os, sys, torch

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from dawn_model import cpu_precision
+from dawn_model.hardware import cpu_precision
 
 
 @pytest.mark.parametrize(

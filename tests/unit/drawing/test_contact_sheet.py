@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from dawn_model.contact_sheet import put_clip
+from dawn_model.drawing.contact_sheet import put_clip
 
 
 def test_clips_are_scaled_into_their_cells():
