@@ -58,6 +58,7 @@ from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER  # noqa: 
 from dawn_model.official_keys.fusing import fuse  # noqa: E402
 from dawn_model.paste_back.colour_match import ColourMatch  # noqa: E402
 from dawn_model.paste_back.paste import PasteBack, PasteOptions, paste_back  # noqa: E402
+from dawn_model.paste_back.placement import part_of  # noqa: E402
 from dawn_model.pipeline import SamplingOptions, sample_motion  # noqa: E402
 from dawn_model.structures import MotionLatents  # noqa: E402
 
@@ -446,8 +447,9 @@ def pasted(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:
             row[f"{name}_s"] = bench.seconds(paste)[1] / frames
         if bench.on_gpu:
             row["apart_255"] = 255 * float((results["cpu"] - results["device"]).abs().max())
-        # The device computes and sends that part of a frame alone.
-        yield row | {"part_pixels": int(paster.mask.count_nonzero())}
+        # Of a frame the device computes and sends this part alone.
+        rows, columns = part_of(portrait.crop, *size)
+        yield row | {"part_pixels": (rows.stop - rows.start) * (columns.stop - columns.start)}
 
 
 def sizes(bench: Bench, options: argparse.Namespace) -> Iterator[dict]:

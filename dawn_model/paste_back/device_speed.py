@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _UPRIGHT, _TURNED = 11.0, 30.0
-"""Nanoseconds that one thread takes for a pixel of the part, on an upright square and on a turned one, as seen on an
-EPYC of 2.6 GHz."""
+"""Nanoseconds that one thread of an EPYC takes for a pixel of the part, on an upright square and on a turned one:
+`benchmarks/gpu.py --device cpu --only paste`, less what lies round the part."""
 
 _FETCHED = 3.0
 """Nanoseconds in which the 12 bytes of a pixel come from a device and into their frame, at 6 GB/s. Estimated: no GPU

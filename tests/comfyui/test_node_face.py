@@ -131,10 +131,12 @@ def test_the_talking_head_has_one_bar_that_only_grows_and_says_in_words_what_it_
     }
     bars: list[float] = []
     shown = asyncio.run(asyncio.wait_for(texts_on_nodes(comfy_server.url, prompt, bars), 240))
-    assert len(bars) > 15 and bars == sorted(bars), "the bar goes back"
-    assert bars[0] <= 0.05 and bars[-1] == 1.0
     # ComfyUI 0.33 sends ten messages a second at most, and a fast machine samples within three of them.
-    jump = 0.15 if len(bars) > 50 else 0.35
+    utilities = comfy_server.server.comfyui / "comfy" / "utils.py"
+    throttled = "PROGRESS_THROTTLE" in utilities.read_text(encoding="utf-8")
+    least, jump = (15, 0.35) if throttled else (50, 0.15)
+    assert len(bars) > least and bars == sorted(bars), "the bar goes back"
+    assert bars[0] <= 0.05 and bars[-1] == 1.0
     assert max(after - before for before, after in itertools.pairwise(bars)) < jump, "it jumps"
     texts = [text for node, text in shown if node == "7"]
     for words in ("finding the face 1/1", "sampling 4/4", "rendering 207/207", "pasting 207/207"):

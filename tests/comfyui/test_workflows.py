@@ -55,7 +55,7 @@ def test_every_workflow_is_there_in_both_formats():
 
 def test_the_template_dialog_shows_names_that_a_person_reads():
     """It shows the file names as they are and puts them into addresses; sorted, the simplest is the first."""
-    assert sorted(TITLES.values())[0] == TITLES["dawn_simple"]
+    assert min(TITLES.values()) == TITLES["dawn_simple"]
     for title in TITLES.values():
         assert re.fullmatch(r"DAWN - [A-Z][A-Za-z ]+", title)
 
