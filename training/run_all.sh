@@ -27,15 +27,19 @@ if [ ! -f "$work/natural/phones.tsv" ]; then
     "$python" -m training.speech.natural_voices "$work/kokoro" --out "$work/unfinished"
     mv "$work/unfinished" "$work/natural"
 fi
+# What hears and nods needs no clips, and pictures need no motion.
+{
+    "$python" -m training.stages.train_speech >>"$work/speech.log" 2>&1
+    "$python" -m training.stages.train_pose_blink >>"$work/pose_blink.log" 2>&1
+} &
+hearing=$!
 "$python" -m training.clips.make_dataset --clips 24 --first-seed 1000000 --out "$work/validation" 2>&1 | tee -a "$work/dataset.log"
 "$python" -m training.clips.make_dataset --clips "$clips" 2>&1 | tee -a "$work/dataset.log"
-# The two large trainings do not need each other.
 "$python" -m training.stages.train_picture --device "$device" --bfloat16 --steps "$picture_steps" >>"$work/picture.log" 2>&1 &
 painting=$!
 "$python" -m training.stages.train_motion --device "$device" --steps "$motion_steps" \
     --validation "$work/validation" 2>&1 | tee -a "$work/motion.log"
 "$python" -m training.stages.train_expression --device "$device" 2>&1 | tee -a "$work/expression.log"
-"$python" -m training.stages.train_speech 2>&1 | tee -a "$work/speech.log"
-"$python" -m training.stages.train_pose_blink 2>&1 | tee -a "$work/pose_blink.log"
+wait $hearing
 wait $painting
 "$python" -m training.stages.export --note "run_all.sh $device $clips $motion_steps $picture_steps"

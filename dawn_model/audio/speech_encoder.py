@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import WhisperConfig
-from .whisper import MEL_PER_TOKEN, WhisperLayers, log_mel
+from .noise import without_noise
+from .whisper import MEL_PER_TOKEN, WhisperLayers, log_mel, mel_energy
 
 TOKENS_PER_FRAME = 2
 MEL_PER_FRAME = TOKENS_PER_FRAME * MEL_PER_TOKEN
@@ -53,13 +54,17 @@ class SpeechEncoder(nn.Module):
         x = F.gelu(self.readout2(x))
         return self.readout3(x).transpose(1, 2)
 
+    def spectrogram(self, speech: Tensor) -> Tensor:
+        """Speech [T] at 16 kHz → what Whisper's layers get of it, [bands, T / 160]."""
+        gain = (_LEAST_PEAK / speech.abs().max().clamp(min=1e-9)).clamp(1.0, _MOST_GAIN)
+        return log_mel(without_noise(mel_energy(gain * speech, self.config.mel_bands)))
+
     def encode(self, speech: Tensor, frames: int) -> Tensor:
         """Speech [T] at 16 kHz → one row for each of `frames` video frames, [frames, features].
 
         Ends with silence where the sound is shorter than the video.
         """
-        gain = (_LEAST_PEAK / speech.abs().max().clamp(min=1e-9)).clamp(1.0, _MOST_GAIN)
-        mel = log_mel(gain * speech, self.config.mel_bands)
+        mel = self.spectrogram(speech)
         mel = F.pad(mel, (0, max(0, frames * MEL_PER_FRAME - mel.shape[1])), value=float(mel.min()))
         dtype = self.readout3.weight.dtype
         rows = []

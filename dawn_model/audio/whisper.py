@@ -52,15 +52,19 @@ def _fourier_basis() -> Tensor:
     return (torch.cat([phase.cos(), phase.sin()], dim=1) * hann).float()
 
 
-def log_mel(speech: Tensor, bands: int = 80) -> Tensor:
-    """Speech [T'] at 16 kHz → log-mel spectrogram [bands, T' / 160], about -1 to 1.5.
-
-    Energies are relative to the loudest of the whole sound, so the recording's level does not matter.
-    """
+def mel_energy(speech: Tensor, bands: int = 80) -> Tensor:
+    """Speech [T'] at 16 kHz → energies in mel bands, [T' / 160, bands]."""
     padded = F.pad(speech.float()[None], (WINDOW // 2, WINDOW // 2), mode="reflect")[0]
     frames = padded.unfold(0, WINDOW, HOP)[: len(speech) // HOP]
     real, imaginary = (frames @ _fourier_basis().to(frames)).chunk(2, dim=1)
-    energy = (real.square() + imaginary.square()) @ mel_filters(bands).to(frames)
+    return (real.square() + imaginary.square()) @ mel_filters(bands).to(frames)
+
+
+def log_mel(energy: Tensor) -> Tensor:
+    """Energies [T, bands] → log-mel spectrogram [bands, T], about -1 to 1.5.
+
+    Relative to the loudest of the whole sound, so the recording's level does not matter.
+    """
     log = energy.clamp(min=1e-10).log10()
     return ((torch.maximum(log, log.max() - _DYNAMIC_RANGE) + 4) / 4).T
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dawn_model.audio.speech_encoder import MEL_PER_FRAME
 from dawn_model.audio.waveform import frame_count
-from dawn_model.audio.whisper import log_mel
+from dawn_model.audio.whisper import log_mel, mel_energy
 from dawn_model.face.landmarker import FaceLandmarker
 from dawn_model.face.state import face_state
 
@@ -90,7 +90,7 @@ def states(points: Tensor, size: int) -> tuple[np.ndarray, np.ndarray]:
 def envelope(speech: Tensor) -> np.ndarray:
     """Smoothed log energy of the voiced bands per video frame, [F], from a waveform [T] at 16 kHz."""
     frames = frame_count(len(speech), 16000)
-    energy = log_mel(speech)[_BANDS].mean(0)[: frames * MEL_PER_FRAME]
+    energy = log_mel(mel_energy(speech))[_BANDS].mean(0)[: frames * MEL_PER_FRAME]
     per_frame = energy.reshape(-1, MEL_PER_FRAME).mean(1).numpy()
     kernel = np.hanning(5)
     return np.convolve(np.pad(per_frame, 2, "edge"), kernel / kernel.sum(), "valid")

@@ -208,7 +208,7 @@ def _random_mouth(mesh: HeadMesh, vertices: np.ndarray, colours: np.ndarray, rng
     }
     vertices, colours = vertices.copy(), colours.copy()
     vertices[parts["tongue"]] -= [0, rng.uniform(0.0, 0.10), rng.uniform(0.0, 0.14)]
-    vertices[parts["upper-teeth"]] += [0, -rng.uniform(0.0, 0.055), rng.uniform(0, 0.02)]
+    vertices[parts["upper-teeth"]] += [0, -rng.uniform(0.02, 0.08), rng.uniform(0, 0.03)]
     vertices[parts["lower-teeth"]] -= [0, rng.uniform(0.03, 0.07), rng.uniform(0, 0.03)]
     corners = vertices[mesh.triangles]
     behind = np.clip(vertices[mesh.lip_vertices][:, 2].max() - corners[..., 2], 0, None)
@@ -218,7 +218,7 @@ def _random_mouth(mesh: HeadMesh, vertices: np.ndarray, colours: np.ndarray, rng
     colours[cavity] *= (0.12 + 0.88 * fading[cavity]) * rng.uniform(0.35, 0.85)
     tooth = rng.uniform(0.07, 0.1)
     between = np.exp(-((((corners[..., 0] / tooth + 0.5) % 1 - 0.5) / 0.08) ** 2))[..., None]
-    fading = (0.45 + 0.55 * np.exp(-np.clip(behind - 0.12, 0, None) / 0.12))[..., None]
-    tint = np.array([1.0, rng.uniform(0.94, 1.0), rng.uniform(0.82, 1.0)])
-    colours[teeth] *= ((1 - rng.uniform(0.1, 0.4) * between) * fading)[teeth] * tint * rng.uniform(0.75, 1.05)
+    fading = (0.55 + 0.45 * np.exp(-np.clip(behind - 0.12, 0, None) / 0.16))[..., None]
+    tint = np.array([1.0, rng.uniform(0.95, 1.0), rng.uniform(0.86, 1.0)])
+    colours[teeth] *= ((1 - rng.uniform(0.1, 0.4) * between) * fading)[teeth] * tint * rng.uniform(0.9, 1.15)
     return vertices, colours

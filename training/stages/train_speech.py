@@ -19,7 +19,6 @@ from torch import Tensor, nn
 
 from dawn_model.audio.articulation import LIP_GAP, MOUTH_WIDTH
 from dawn_model.audio.speech_encoder import SpeechEncoder
-from dawn_model.audio.whisper import log_mel
 
 from ..paths import NATURAL_SPEECH, REAL_SPEECH, WHISPER, WORK
 from ..speech.labels import FPS, articulation_of, read_phones
@@ -54,7 +53,7 @@ def with_pauses(rng: np.random.Generator, speech: np.ndarray, phones: list) -> t
 def hidden_states(encoder: SpeechEncoder, sound: np.ndarray, frames: int) -> Tensor:
     """[frames, 2·C], in half precision to save memory."""
     speech = torch.from_numpy(sound[: frames * RATE // FPS]).float()
-    return encoder.listen(log_mel(speech)[None])[0, :frames].half()
+    return encoder.listen(encoder.spectrogram(speech)[None])[0, :frames].half()
 
 
 def examples(
