@@ -6,7 +6,7 @@
 #   training/run_all.sh [device] [clips] [steps of motion training] [steps of picture training]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-device=${1:-cpu} clips=${2:-800} motion_steps=${3:-7000} picture_steps=${4:-3000}
+device=${1:-cpu} clips=${2:-800} motion_steps=${3:-7000} picture_steps=${4:-2500}
 python=${PYTHON:-python3}
 work=${DAWN_TRAINING:-.dawn/training}
 export DAWN_TRAINING=$work OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE PYTHONUNBUFFERED=1

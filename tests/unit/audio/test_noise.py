@@ -60,7 +60,7 @@ def test_muted_pauses_do_not_hide_the_noise(speech):
 
 
 def test_noise_elsewhere_is_not_heard(speech):
-    """What a frame becomes depends on four seconds around it, so a loud fan at the end does not muffle the beginning."""
+    """A frame depends on the four seconds around it, so a loud fan at the end does not muffle the beginning."""
     before, fan = mel_energy(speech), mel_energy(speech + hiss(speech, 0))
     whole = without_noise(torch.cat([before, fan]))
     kept = len(before) - NOISE_FRAMES
