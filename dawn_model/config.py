@@ -117,7 +117,7 @@ class CompactConfig:
     class_scale: float = 1.0
     pose_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
     blink_scale: float = 5.0
-    blink_gain: float = 2.2
+    blink_gain: float = 3.2
     expression_gain: float = 2.3
 
     @property

@@ -22,7 +22,7 @@ from .animate import Animator, held
 from .evaluate import SHUT_LIDS, rendered_portrait
 
 FIRST_PERSON = 2 * 10**6
-GAINS = (1.0, 1.2, 1.4, 1.7, 2.0)
+GAINS = (1.7, 2.2, 2.8, 3.5, 4.5)
 
 
 def least_openness(animator: Animator, picture: torch.Tensor) -> float:
