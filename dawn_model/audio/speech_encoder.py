@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import WhisperConfig
-from .noise import without_noise
+from .noise_reduction import without_noise
 from .whisper import MEL_PER_TOKEN, WhisperLayers, log_mel, mel_energy
 
 TOKENS_PER_FRAME = 2

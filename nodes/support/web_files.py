@@ -34,8 +34,8 @@ def addresses(plugin: Path) -> dict[str, Path]:
         found[f"/extensions/{{folder:{re.escape(name)}}}/{{file:.+}}"] = plugin / "web"
     if "." in name:
         # The page takes "custom_nodes.dawn.nodes" for a plugin called "dawn" when it asks for help.
-        asked = re.escape(name.split(".")[0])
-        found[f"/extensions/{{folder:{asked}}}/docs/{{file:Dawn.+}}"] = plugin / "web" / "docs"
+        before_the_dot = re.escape(name.split(".")[0])
+        found[f"/extensions/{{folder:{before_the_dot}}}/docs/{{file:Dawn.+}}"] = plugin / "web" / "docs"
     return found
 
 

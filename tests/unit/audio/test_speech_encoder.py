@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from dawn_model.audio import speech_encoder
-from dawn_model.audio.noise import NOISE_FRAMES
+from dawn_model.audio.noise_reduction import NOISE_FRAMES
 from dawn_model.audio.speech_encoder import CONTEXT_FRAMES, MEL_PER_FRAME, WINDOW_FRAMES, SpeechEncoder
 from dawn_model.audio.whisper import HOP, WINDOW, WhisperLayers, log_mel, mel_energy, mel_filters, sinusoids
 from dawn_model.config import DAWN_NANO

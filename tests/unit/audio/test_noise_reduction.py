@@ -6,7 +6,7 @@ import pytest
 import soundfile
 import torch
 
-from dawn_model.audio.noise import NOISE_FRAMES, without_noise
+from dawn_model.audio.noise_reduction import NOISE_FRAMES, without_noise
 from dawn_model.audio.silence import SilenceGate
 from dawn_model.audio.waveform import to_speech
 from dawn_model.audio.whisper import log_mel, mel_energy
