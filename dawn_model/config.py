@@ -118,7 +118,7 @@ class CompactConfig:
     pose_scale: tuple[float, ...] = (0.1, 0.1, 0.1, 0.0, 0.0, 0.0)
     blink_scale: float = 5.0
     blink_gain: float = 3.2
-    expression_gain: float = 3.2
+    expression_gain: float = 2.7
 
     @property
     def condition_dim(self) -> int:
