@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..dawn_model.face.mouth import lips_together
+from ..dawn_model.face.mouth import inner_lips
 from ..dawn_model.face.portrait import Portrait
 from ..dawn_model.flow_autoencoder.render import render_frames
 from ..dawn_model.frame_range import LAST, FrameRange
@@ -75,7 +75,7 @@ class DawnRenderFrames(DawnNode):
         chosen = FrameRange(len(motion.latents), first_frame, last_frame)
         latents, frames = chosen.latents(motion.latents), len(chosen)
         picture, face = portrait.at(config.image_size)
-        lips = lips_together(face.points, config.image_size) if latents.shut is not None else None
+        lips = inner_lips(face.points, config.image_size) if latents.shut is not None else None
         patcher = model.patchers["autoencoder"]
         need = rendering_need(
             config.autoencoder, frames, config.image_size, model.dtype.itemsize, patcher.load_device

@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from dawn_model.face.crop import Crop, resize
-from dawn_model.face.mouth import lips_together
+from dawn_model.face.mouth import inner_lips
 from dawn_model.face.portrait import Portrait
+from dawn_model.flow_autoencoder.meeting_lips import with_meeting_lips
 from dawn_model.flow_autoencoder.warping import MotionPyramid
 from dawn_model.paste_back.colour_match import ColourMatch
 from dawn_model.paste_back.paste import PasteOptions
@@ -47,7 +48,7 @@ class PlainPasteBack:
             self.picture = resize(self.picture, *size).clamp(0, 1)
         self.options, self.motion, self.lips = options, motion, None
         if motion is not None and motion.shut is not None:
-            self.lips = lips_together(crop.to_crop(portrait.points), frame_size)
+            self.lips = inner_lips(crop.to_crop(portrait.points), frame_size)
         self.place = place = Placement(crop, *size)
         self.size = max(1, min(frame_size, round(place.side)))
         self.whole_reference = crop.cut(portrait.picture).clamp(0, 1)
@@ -75,7 +76,9 @@ class PlainPasteBack:
             same = F.avg_pool2d(same, 3, stride=1, padding=1, count_include_pad=False)
             return self.options.detail * spread(self.place, same[0].movedim(0, -1)) * self.detail
         now = self.motion.part(slice(index, index + 1))
-        grid, visible = MotionPyramid(now.flow, now.occlusion, self.lips, now.shut).at((self.size, self.size))
+        grid, visible = MotionPyramid(now.flow, now.occlusion).at((self.size, self.size))
+        if self.lips is not None:
+            grid, visible = with_meeting_lips(grid, visible, self.lips, now.flow, now.shut)
         maps = spread(self.place, torch.cat([grid[0], visible[0].movedim(0, -1)], dim=-1))
         source = self.place.to_part(maps[..., :2])
         carried = F.grid_sample(

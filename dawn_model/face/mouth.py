@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,10 +13,12 @@ UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 # fmt: on
 """The inner lips from corner to corner, the picture's left first."""
-_OPEN = 0.02
+_OPEN = 0.012
 """Gap in iris distances below which there is nothing between the lips."""
 _INTO_THE_LIP = 2.0
 """In pixels: the edge of a lip is mixed with what lies behind it."""
+CORNER = 0.08
+"""In iris distances: how far beyond the corners of the mouth teeth may still show."""
 _INNER_LIPS, _CORNERS, _IRISES = (13, 14), (61, 291), (468, 473)
 
 
@@ -32,33 +36,42 @@ def mouth_opening(points: Tensor) -> Tensor:
     return torch.stack([gap, width], dim=-1)
 
 
-def lips_together(points: Tensor, size: int) -> Tensor | None:
-    """For every pixel between the lips of a square picture, the way to the nearer lip.
+@dataclass(frozen=True)
+class InnerLips:
+    """Where the inner lips of an open mouth are in the square of its portrait. Lengths in halves of the picture.
 
-    Motion that shuts an open mouth leads from one lip to the other, and what is interpolated between them shows the
-    teeth, a cell of the motion grid high. Whoever looks up such a pixel goes on to the lip instead.
-
-    Args:
-        points: mesh points [478, 2 or 3] in pixels of the picture
-        size:   its side
-
-    Returns [1, 2, size, size], x and y in halves of the picture, zero outside the mouth; None for lips that meet.
+    maps          [1, 3, S, S]: of every pixel, how far it lies below the edge of the upper lip, how far below that of
+                  the lower one, and how far on this side of the nearer corner of the mouth
+    down          [2]: from the upper lip to the lower one, x and y, of length 1
+    iris_distance
     """
-    if points.shape[-1] == 3 and float(mouth_opening(points)[0]) < _OPEN:
+
+    maps: Tensor
+    down: Tensor
+    iris_distance: float
+
+    def to(self, device: torch.device) -> InnerLips:
+        return replace(self, maps=self.maps.to(device), down=self.down.to(device))
+
+
+def inner_lips(points: Tensor, size: int) -> InnerLips | None:
+    """The inner lips of mesh points [478, 3] in pixels of a square picture of that size; None for lips that meet."""
+    if float(mouth_opening(points)[0]) < _OPEN:
         return None
     at = points[:, :2].double().cpu().numpy()
     left, right = at[UPPER_LIP[0]], at[UPPER_LIP[-1]]
-    along = (right - left) / max(1e-6, np.linalg.norm(right - left))
+    width = max(1e-6, np.linalg.norm(right - left))
+    along = (right - left) / width
     down = np.array([-along[1], along[0]])
     pixels = np.stack(np.meshgrid(np.arange(size), np.arange(size), indexing="xy"), axis=-1) - left
     across, depth = pixels @ along, pixels @ down
-    upper, lower = (
-        np.interp(across, (at[list(lip)] - left) @ along, (at[list(lip)] - left) @ down, np.nan, np.nan)
+    edges = [
+        np.interp(across, (at[list(lip)] - left) @ along, (at[list(lip)] - left) @ down)
         for lip in (UPPER_LIP, LOWER_LIP)
-    )
-    upper, lower = upper - _INTO_THE_LIP, lower + _INTO_THE_LIP
-    with np.errstate(invalid="ignore"):
-        inside = (depth > upper) & (depth < lower)
-        way = np.where(depth < (upper + lower) / 2, upper, lower) - depth
-    way = np.where(inside, way, 0.0)[..., None] * down * (2 / size)
-    return torch.from_numpy(way).float().movedim(-1, 0)[None]
+    ]
+    unit = max(1e-3, np.linalg.norm(at[_IRISES[0]] - at[_IRISES[1]]))
+    inside = np.minimum(across, width - across)
+    deeper = _INTO_THE_LIP * np.clip(inside / (CORNER * unit) + 1, 0, 1)
+    upper, lower = np.minimum(*edges) - deeper, np.maximum(*edges) + deeper
+    maps = torch.from_numpy(np.stack([depth - upper, depth - lower, inside])[None] * 2 / size)
+    return InnerLips(maps.float(), torch.from_numpy(down).float(), float(unit * 2 / size))

@@ -13,7 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowAutoencoderConfig
+from ..face.mouth import InnerLips
 from .blocks import ConvBlock, DownBlock, ResBlock, ToPicture, UpBlock
+from .meeting_lips import close_lips
 from .warping import MotionPyramid
 
 
@@ -23,12 +25,12 @@ class SourceFeatures:
 
     picture   [1, 3, S, S]: RGB in 0..1, always float32
     features  from the picture's size down to the motion latents': [1, C, S, S], [1, 2C, S/2, S/2], …
-    lips      [1, 2, S, S], from `face.mouth.lips_together`; None where lips need no help to meet
+    lips      of an open mouth; None where they need no help to meet
     """
 
     picture: Tensor
     features: tuple[Tensor, ...]
-    lips: Tensor | None = None
+    lips: InnerLips | None = None
 
     @property
     def deepest(self) -> Tensor:
@@ -54,7 +56,7 @@ class FlowAutoencoder(nn.Module):
         self.final = ToPicture(widths[0], operations, **factory)
 
     def encode(
-        self, picture: Tensor, dtype: torch.dtype | None = None, lips: Tensor | None = None
+        self, picture: Tensor, dtype: torch.dtype | None = None, lips: InnerLips | None = None
     ) -> SourceFeatures:
         """Look at a portrait.
 
@@ -88,7 +90,7 @@ class FlowAutoencoder(nn.Module):
 
         Returns RGB [F, 3, S, S], float32, inside 0..1 up to rounding.
         """
-        motion = MotionPyramid(flow, occlusion, source.lips, shut)
+        motion = MotionPyramid(flow, occlusion)
         *shallow, deepest = source.features
         warped = motion.warp(deepest)
         x = self.bottleneck(motion.visible(warped))
@@ -97,7 +99,10 @@ class FlowAutoencoder(nn.Module):
             x = motion.blend(motion.warp(feature), up(x))
         # The picture's own pixels are mixed in at full precision, whatever the network computes in.
         generated = torch.sigmoid(self.final(x).float())
-        return motion.blend(motion.warp(source.picture), generated)
+        frames = motion.blend(motion.warp(source.picture), generated)
+        if shut is None or source.lips is None:
+            return frames
+        return close_lips(frames, source.picture, source.lips, flow, shut)
 
     def deform(self, source: SourceFeatures, flow: Tensor) -> Tensor:
         """The portrait moved along the flow with nothing painted, RGB [F, 3, S, S]."""

@@ -72,15 +72,9 @@ def _warp_rows(source: Tensor, grid: Tensor) -> Tensor:
 class MotionPyramid:
     """The flow and the occlusion of some frames, resized once for each size they are needed in."""
 
-    def __init__(
-        self, flow: Tensor, occlusion: Tensor, lips: Tensor | None = None, shut: Tensor | None = None
-    ):
-        """flow [F, h, w, 2]; occlusion [F, 1, h, w].
-
-        lips [1, 2, S, S], from `face.mouth.lips_together`, and shut [F]: how far each frame goes that way
-        """
+    def __init__(self, flow: Tensor, occlusion: Tensor):
+        """flow [F, h, w, 2]; occlusion [F, 1, h, w]."""
         self.maps = torch.cat([flow.movedim(-1, 1).contiguous(), occlusion], dim=1).float()
-        self.lips, self.shut = (lips, shut) if lips is not None and shut is not None else (None, None)
         self.resized: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -88,16 +82,8 @@ class MotionPyramid:
         if size not in self.resized:
             maps = resize(self.maps, size)
             grid = maps[:, :2].movedim(1, -1).contiguous()
-            self.resized[size] = self._with_lips(grid), maps[:, 2:]
+            self.resized[size] = grid, maps[:, 2:]
         return self.resized[size]
-
-    def _with_lips(self, grid: Tensor) -> Tensor:
-        """Where the lips meet, nothing from between them is looked up."""
-        if self.shut is None:
-            return grid
-        field = self.lips.float().expand(len(grid), -1, -1, -1)
-        way = F.grid_sample(field, grid, mode="nearest", padding_mode="zeros", align_corners=False)
-        return grid + self.shut.float()[:, None, None, None] * way.movedim(1, -1)
 
     def warp(self, source: Tensor) -> Tensor:
         """[1, C, H, W] → [F, C, H, W]."""

@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..face.crop import Crop, resize, resize_weights
-from ..face.mouth import lips_together
+from ..face.mouth import inner_lips
 from ..face.portrait import Portrait
 from ..face.square import Region
+from ..flow_autoencoder.meeting_lips import with_meeting_lips
 from ..flow_autoencoder.warping import MotionPyramid
 from ..hardware.host_memory import empty_on_host
 from ..structures import MotionLatents
@@ -107,7 +108,7 @@ class PasteBack:
         self._motion = motion
         self._lips = None
         if motion is not None and motion.shut is not None:
-            lips = lips_together(crop.to_crop(portrait.points), frame_size)
+            lips = inner_lips(crop.to_crop(portrait.points), frame_size)
             self._lips = None if lips is None else lips.to(device)
         self._place = place = Placement(crop, *size)
         # No finer than the result can show, or pixels would be skipped.
@@ -188,8 +189,9 @@ class PasteBack:
         if self._from_grid:
             grid, visible = now.flow.float(), now.occlusion.float()
         else:
-            motion = MotionPyramid(now.flow, now.occlusion, self._lips, now.shut)
-            grid, visible = motion.at((self._size, self._size))
+            grid, visible = MotionPyramid(now.flow, now.occlusion).at((self._size, self._size))
+            if self._lips is not None:
+                grid, visible = with_meeting_lips(grid, visible, self._lips, now.flow, now.shut)
         return torch.cat([self._place.to_part(grid), visible.movedim(1, -1)], dim=-1)
 
     def paste(self, frames: Tensor, shown: slice, canvases: Tensor, onto: Tensor | None) -> None:

@@ -15,7 +15,7 @@ from dawn_model.diffusion.noise import FrameNoise
 from dawn_model.diffusion.sampler import latent_noise
 from dawn_model.face.crop import crop_face
 from dawn_model.face.landmarker import FaceLandmarker, choose_face
-from dawn_model.face.mouth import lips_together
+from dawn_model.face.mouth import inner_lips
 from dawn_model.face.portrait import Portrait
 from dawn_model.flow_autoencoder.autoencoder import SourceFeatures
 from dawn_model.flow_autoencoder.render import render_frames
@@ -72,7 +72,7 @@ class Animator:
     ) -> Tensor:
         """Frames [F, S, S, 3] in 0..1."""
         autoencoder = self.networks["autoencoder"]
-        features = autoencoder.encode(picture, lips=lips_together(face.points, picture.shape[-1]))
+        features = autoencoder.encode(picture, lips=inner_lips(face.points, picture.shape[-1]))
         options = SamplingOptions(steps=steps, expression=expression)
         latents = self.sample(features, face, audio, motion, seed, options, mouth)
         return render_frames(autoencoder, features, latents, frames_per_slice=8)

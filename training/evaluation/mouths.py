@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image, ImageDraw
+from scipy.ndimage import map_coordinates
 from torch import Tensor
+
+from dawn_model.face.mouth import LOWER_LIP, UPPER_LIP
 
 # fmt: off
 _INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
@@ -41,6 +44,34 @@ def inner_mouth(
         spread = (inside * (light - (light * inside).sum() / inside.sum()) ** 2).sum() / inside.sum()
         found.append((np.linalg.norm(mean - of_lips), np.sqrt(spread)))
     return tuple(np.mean(found, axis=0)) if found else (0.0, 0.0)
+
+
+def shut_line(frames: Tensor, points: Tensor, gap: np.ndarray, shut: float = 0.05) -> tuple[float, float]:
+    """Of frames [F, S, S, 3] with shut lips, means: how much darker the line between them is than the lips, as a share;
+    and how far its darkest points jump from one place to the next, in iris distances.
+
+    Ten real people: .30–.76 and .0005–.0055. Lips met cell by cell, as they did once: .02–.54 and .003–.021. NaN if no
+    frame is shut.
+    """
+    found = []
+    for number in np.flatnonzero(gap < shut):
+        frame, mesh = frames[number].numpy(), points[number].numpy()[:, :2]
+        unit = np.linalg.norm(mesh[468] - mesh[473])
+        middle = (mesh[list(UPPER_LIP)] + mesh[list(LOWER_LIP)]) / 2
+        along = (middle[-1] - middle[0]) / np.linalg.norm(middle[-1] - middle[0])
+        places = np.linspace(0.2, 0.8, max(8, round(0.6 * np.linalg.norm(middle[-1] - middle[0]))))
+        line = np.stack(
+            [np.interp(places, np.linspace(0, 1, len(middle)), axis) for axis in middle.T], axis=1
+        )
+        depth = np.arange(-0.14, 0.141, 0.01)
+        looked = line[:, None] + depth[:, None] * unit * np.array([-along[1], along[0]])
+        light = map_coordinates(frame @ _LUMINANCE, [looked[..., 1], looked[..., 0]], order=1)
+        inner = np.abs(depth) < 0.065
+        darkest = depth[inner][light[:, inner].argmin(1)]
+        found.append(
+            (1 - light[:, inner].min(1).mean() / light[:, ~inner].mean(), np.abs(np.diff(darkest)).mean())
+        )
+    return tuple(np.mean(found, axis=0)) if found else (np.nan, np.nan)
 
 
 def mouth_crops(frames: Tensor, points: Tensor, size: int = 256) -> Tensor:

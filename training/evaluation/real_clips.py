@@ -21,7 +21,7 @@ from dawn_model.structures import AudioFeatures
 from ..speech.sounds import RATE, coloured_noise, music
 from . import metrics
 from .animate import Animator, held
-from .mouths import inner_mouth
+from .mouths import inner_mouth, shut_line
 
 SHUT = 0.03
 """Gap in iris distances below which lips are shut."""
@@ -101,6 +101,7 @@ def finished(
         films.append((frames, points))
         gap, width = metrics.lip_gap(points), metrics.mouth_width(points)
         colour, luminance = inner_mouth(frames, points, gap)
+        darker, jumps = shut_line(frames, points, gap)
         for name, value in {
             "gap r": metrics.correlation(gap, clip.gap),
             "width r": metrics.correlation(width, clip.width),
@@ -112,6 +113,8 @@ def finished(
             "least gap": gap.min(),
             "inner colour": colour,
             "inner luminance": luminance,
+            "darker between shut lips": darker,
+            "jumps of that line": jumps,
         }.items():
             table.setdefault(name, []).append(float(value))
     return {name: np.array(values) for name, values in table.items()}, films

@@ -38,7 +38,7 @@ _FRAMES = 160
 _UNITS = (0.01, 0.01, 0.01, 0.02, 0.01, 0.01, 0.1, 0.1)
 """What the eight outputs are measured in: about 2° of a turn (0.01 of 180°), 7 and 11 crop units, 0.1 of the
 eye-aspect ratio."""
-_SWAY = (((2.4, 3.2), (3.0, 0.8)), ((1.6, 2.6), (2.6, 0.7)), ((1.5, 3.0), (1.9, 0.8)))
+_SWAY = (((2.4, 3.2), (3.0, 0.8)), ((1.5, 2.6), (2.4, 0.7)), ((1.4, 3.0), (1.8, 0.8)))
 """Of yaw, pitch and roll: degrees, and seconds of the window that smooths the noise, of a slow and of a quick part."""
 _IN_SILENCE = 0.35
 """Share of the movement that is left in long silence."""

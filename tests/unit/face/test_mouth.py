@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from dawn_model.face.mouth import LOWER_LIP, UPPER_LIP, lips_together, mouth_opening
+from dawn_model.face.mouth import LOWER_LIP, UPPER_LIP, inner_lips, mouth_opening
 from dawn_model.face.state import canonical_face
 
 
@@ -48,20 +48,26 @@ def open_mouth(angle: float = 0.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("angle", [0.0, 0.6, np.pi / 2, np.pi])
-def test_from_between_the_lips_the_way_leads_into_the_nearer_one(angle):
+def test_how_far_a_pixel_lies_below_each_lip_and_inside_the_corners(angle):
     points = open_mouth(angle)
-    field = lips_together(points, 64)[0] * 32  # in pixels
+    lips = inner_lips(points, 64)
     turn = torch.tensor(
         [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]], dtype=torch.float32
     )
-    for offset, expected in ((-2.0, -5.5), (2.0, 5.5), (-10.0, 0.0), (10.0, 0.0)):
+    assert torch.allclose(lips.down, turn @ torch.tensor([0.0, 1.0]), atol=1e-4)
+    assert lips.iris_distance == pytest.approx(1.0)
+    deeper = 2.0  # where the edge of a lip is not mixed with teeth
+    for offset in (-10.0, -2.0, 2.0, 10.0):
         x, y = (turn @ torch.tensor([0.0, offset]) + 32).round().int().tolist()
-        way = turn.T @ field[:, y, x]
-        assert abs(float(way[1]) - expected) < 1.2 and abs(float(way[0])) < 0.2, (offset, way)
-    assert field[:, 32, 4].abs().max() == 0 or angle, "beside the mouth nothing is moved"
+        upper, lower, inside = (lips.maps[0, :, y, x] * 32).tolist()
+        assert abs(upper - (offset + 6 + deeper)) < 1.2 and abs(lower - (offset - 6 - deeper)) < 1.2, offset
+        assert abs(inside - 16) < 1.2
+    x, y = (turn @ torch.tensor([-24.0, 0.0]) + 32).round().int().tolist()
+    upper, lower, inside = (lips.maps[0, :, y, x] * 32).tolist()
+    assert inside < -6 and abs(upper - lower) < 0.1, "beside the mouth nothing lies between the lips"
 
 
 def test_lips_that_meet_need_no_help():
     points = open_mouth()
     points[list(UPPER_LIP), 1] = points[list(LOWER_LIP), 1]
-    assert lips_together(points, 64) is None
+    assert inner_lips(points, 64) is None

@@ -15,7 +15,7 @@ from dawn_model.config import FlowAutoencoderConfig, MotionEstimatorConfig
 from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder
 from dawn_model.flow_autoencoder.motion_estimator import MotionEstimator
 from dawn_model.flow_autoencoder.render import render_frames
-from dawn_model.flow_autoencoder.warping import ROW_CHANNELS, MotionPyramid, coordinate_grid, warp
+from dawn_model.flow_autoencoder.warping import ROW_CHANNELS, coordinate_grid, warp
 from dawn_model.official_keys import apply_table
 from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from dawn_model.official_keys.fusing import fuse
@@ -267,23 +267,3 @@ def _counts(key: str) -> bool:
 
 def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
-
-
-def test_what_lies_between_lips_that_meet_is_not_looked_up():
-    """A gray face, a white stripe for the teeth: where the lips meet it is gone, elsewhere nothing changes."""
-    picture = torch.full((1, 3, 64, 64), 0.5)
-    picture[..., 28:36, 16:48] = 1.0
-    lips = torch.zeros(1, 2, 64, 64)
-    lips[0, 1, 26:32, 16:48] = -8 / 32
-    lips[0, 1, 32:38, 16:48] = 8 / 32
-    ticks = (torch.arange(16) + 0.5) / 8 - 1
-    flow = torch.stack(torch.meshgrid(ticks, ticks, indexing="xy"), dim=-1).repeat(3, 1, 1, 1)
-    shut = torch.tensor([0.0, 1.0, 0.25])
-    still, gone, partly = (
-        MotionPyramid(flow[i : i + 1], torch.ones(1, 1, 16, 16), lips, shut[i : i + 1]).warp(picture)[0, 0]
-        for i in range(3)
-    )
-    assert torch.allclose(still, picture[0, 0], atol=1e-5)
-    assert torch.allclose(gone, torch.tensor(0.5), atol=1e-5)
-    assert 0 < (partly > 0.9).sum() < (still > 0.9).sum()
-    assert torch.allclose(partly[:20], still[:20], atol=1e-6)
