@@ -21,6 +21,10 @@ from .warping import resize, warp
 
 _NEAR = 0.18
 """In iris distances: so far from the line in which they meet, lips are drawn anew; up to twice as far, mixed in."""
+_AJAR = 0.05
+"""Gap in iris distances of lips that are about to meet."""
+_MIXED_IN = 0.1
+"""How far lips are to meet where they are wholly drawn anew; mixed with the frame for longer, teeth shine through."""
 _LINE_DEPTH, _LINE_WIDTH = 0.42, 0.025
 """Between lips that are shut it is darker: by so much of the lips' own light, where a bell curve of that width (in iris
 distances) is 1/e. On ten real people: .28 to .72 and .02 to .03."""
@@ -34,34 +38,43 @@ _TELLS_SIDES = 0.1
 class Seam:
     """The line in which lips meet, for every frame's pixels.
 
-    upper  [F, S, S, 2]: where to look if the pixel belongs to the upper lip; lower: the same of the lower lip
+    upper  [F, S, S, 2]: where to look if the pixel belongs to the upper lip and to what lies behind it; lower: the same
+           of the lower lip
     share  [F, 1, S, S]: of the lower lip in the pixel, 0..1
     line   [F, 1, S, S]: how dark it is between the lips, 0..1
-    near   [F, 1, S, S]: how far the pixel belongs to the lips at all, 0..1
+    weight [F, 1, S, S]: how far the pixel is drawn so at all, 0..1
     """
 
     upper: Tensor
     lower: Tensor
     share: Tensor
     line: Tensor
-    near: Tensor
+    weight: Tensor
 
 
-def seam_of(lips: InnerLips, flow: Tensor, size: int) -> Seam:
-    """The line in which the lips of a portrait meet when it moves by flow [F, h, w, 2], for pictures of that size."""
-    flow = flow.float()
+def seam_of(lips: InnerLips, flow: Tensor, shut: Tensor, size: int) -> Seam:
+    """Of a portrait with those lips.
+
+    Args:
+        flow: [F, h, w, 2], absolute sampling grid
+        shut: [F], how far the lips are to meet, 0..1; between both, the lower lip has not come all the way
+        size: side of the pictures
+    """
+    flow, shut = flow.float(), shut.float()[:, None, None, None]
     distance = _smoothed(_from_the_line(_looked_up(lips, flow)))
     distance = F.interpolate(distance, size=(size, size), mode="bicubic", align_corners=False)
     grid = resize(flow.movedim(-1, 1), (size, size)).movedim(1, -1)
     below_upper, below_lower, inside = _looked_up(lips, grid).split(1, dim=1)
-    upper, lower = (
-        grid + (distance - below).movedim(1, -1) * lips.down for below in (below_upper, below_lower)
-    )
-    pixels = distance / _steepness(distance).clamp(min=1e-5)  # away from the line
-    inside = inside / (CORNER * lips.iris_distance)
-    line = torch.exp(-((pixels / (_LINE_WIDTH * lips.iris_distance * size / 2)) ** 2)) * inside.clamp(0, 1)
-    near = (2 - distance.abs() / (_NEAR * lips.iris_distance)).clamp(0, 1) * (inside + 1).clamp(0, 1)
-    return Seam(upper, lower, (pixels + 0.5).clamp(0, 1), line, near)
+    unit = lips.iris_distance
+    ajar = (1 - shut) * _AJAR * unit / 2
+    upper_depth = torch.minimum(distance + ajar, (below_upper - below_lower).clamp(min=0))
+    upper = grid + (upper_depth - below_upper).movedim(1, -1) * lips.down
+    lower = grid + (distance - ajar - below_lower).movedim(1, -1) * lips.down
+    pixels = (distance - ajar) / _steepness(distance).clamp(min=1e-5)  # down from the lower lip's edge
+    inside = inside / (CORNER * unit)
+    line = torch.exp(-((pixels / (_LINE_WIDTH * unit * size / 2)) ** 2)) * inside.clamp(0, 1)
+    near = (2 - distance.abs() / (_NEAR * unit)).clamp(0, 1) * (inside + 1).clamp(0, 1)
+    return Seam(upper, lower, (pixels + 0.5).clamp(0, 1), line, near * (shut / _MIXED_IN).clamp(max=1))
 
 
 def close_lips(frames: Tensor, picture: Tensor, lips: InnerLips, flow: Tensor, shut: Tensor) -> Tensor:
@@ -78,12 +91,11 @@ def close_lips(frames: Tensor, picture: Tensor, lips: InnerLips, flow: Tensor, s
     meeting = shut > 0
     if not meeting.any():
         return frames
-    seam = seam_of(lips, flow[meeting], picture.shape[-1])
+    seam = seam_of(lips, flow[meeting], shut[meeting], picture.shape[-1])
     drawn = torch.lerp(warp(picture, seam.upper), warp(picture, seam.lower), seam.share)
     drawn = drawn * (1 - _LINE_DEPTH * seam.line)
-    weight = seam.near * shut[meeting].to(seam.near)[:, None, None, None]
     frames = frames.clone()
-    frames[meeting] = torch.lerp(frames[meeting], drawn, weight)
+    frames[meeting] = torch.lerp(frames[meeting], drawn, seam.weight)
     return frames
 
 
@@ -92,18 +104,18 @@ def with_meeting_lips(
 ) -> tuple[Tensor, Tensor]:
     """Where frames with closed lips take the portrait's finer detail from: grid [F, S, S, 2] and visibility
     [F, 1, S, S] without and with them. Of two places for one pixel the one that is seen more is kept."""
-    seam = seam_of(lips, flow, grid.shape[1])
-    weight = seam.near * shut.to(seam.near)[:, None, None, None]
-    closed, side = weight > 0.5, seam.share > 0.5
+    seam = seam_of(lips, flow, shut, grid.shape[1])
+    closed, side = seam.weight > 0.5, seam.share > 0.5
     place = torch.where(side.movedim(1, -1), seam.lower, seam.upper)
     grid = torch.where(closed.movedim(1, -1), place, grid)
-    return grid, torch.where(closed, weight * (1 - seam.line), visible * (1 - weight))
+    return grid, torch.where(closed, seam.weight * (1 - seam.line), visible * (1 - seam.weight))
 
 
 def _looked_up(lips: InnerLips, grid: Tensor) -> Tensor:
     """The maps at every place of a grid [F, h, w, 2], [F, 3, h, w]."""
+    edge = 1 - 1 / lips.maps.shape[-1]  # beyond it as on it; not every device has padding that does so
     maps = lips.maps.expand(len(grid), -1, -1, -1)
-    return F.grid_sample(maps, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(maps, grid.clamp(-edge, edge), align_corners=False)
 
 
 def _from_the_line(maps: Tensor) -> Tensor:
