@@ -90,7 +90,7 @@ class FlowAutoencoder(nn.Module):
 
         Returns RGB [F, 3, S, S], float32, inside 0..1 up to rounding.
         """
-        motion = MotionPyramid(flow, occlusion)
+        motion = MotionPyramid(flow, occlusion, self.config.sharper_edges)
         *shallow, deepest = source.features
         warped = motion.warp(deepest)
         x = self.bottleneck(motion.visible(warped))

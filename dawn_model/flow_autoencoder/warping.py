@@ -72,9 +72,10 @@ def _warp_rows(source: Tensor, grid: Tensor) -> Tensor:
 class MotionPyramid:
     """The flow and the occlusion of some frames, resized once for each size they are needed in."""
 
-    def __init__(self, flow: Tensor, occlusion: Tensor):
-        """flow [F, h, w, 2]; occlusion [F, 1, h, w]."""
+    def __init__(self, flow: Tensor, occlusion: Tensor, sharper_edges: float = 0.0):
+        """flow [F, h, w, 2]; occlusion [F, 1, h, w]; sharper_edges: see `FlowAutoencoderConfig`."""
         self.maps = torch.cat([flow.movedim(-1, 1).contiguous(), occlusion], dim=1).float()
+        self.sharper_edges = sharper_edges
         self.resized: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def at(self, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
@@ -82,8 +83,14 @@ class MotionPyramid:
         if size not in self.resized:
             maps = resize(self.maps, size)
             grid = maps[:, :2].movedim(1, -1).contiguous()
-            self.resized[size] = grid, maps[:, 2:]
+            self.resized[size] = grid, self._sharpened(maps[:, 2:])
         return self.resized[size]
+
+    def _sharpened(self, occlusion: Tensor) -> Tensor:
+        enlarged = occlusion.shape[-1] / self.maps.shape[-1]
+        if not self.sharper_edges or enlarged <= 1:
+            return occlusion
+        return ((occlusion - 0.5) * (1 + self.sharper_edges * (enlarged - 1)) + 0.5).clamp(0, 1)
 
     def warp(self, source: Tensor) -> Tensor:
         """[1, C, H, W] → [F, C, H, W]."""

@@ -15,7 +15,7 @@ from dawn_model.config import FlowAutoencoderConfig, MotionEstimatorConfig
 from dawn_model.flow_autoencoder.autoencoder import FlowAutoencoder
 from dawn_model.flow_autoencoder.motion_estimator import MotionEstimator
 from dawn_model.flow_autoencoder.render import render_frames
-from dawn_model.flow_autoencoder.warping import ROW_CHANNELS, coordinate_grid, warp
+from dawn_model.flow_autoencoder.warping import ROW_CHANNELS, MotionPyramid, coordinate_grid, warp
 from dawn_model.official_keys import apply_table
 from dawn_model.official_keys.flow_autoencoder import FLOW_AUTOENCODER, MOTION_ESTIMATOR
 from dawn_model.official_keys.fusing import fuse
@@ -267,3 +267,19 @@ def _counts(key: str) -> bool:
 
 def shapes(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
     return {key: tuple(tensor.shape) for key, tensor in state.items()}
+
+
+def test_edges_of_what_is_hidden_are_sharper_than_cells():
+    """Enlarged four times, the edges of a slit are one or two pixels wide instead of four, and stay in place."""
+    visible = torch.ones(1, 1, 16, 16)
+    visible[:, :, 8:10] = 0.0
+    flow = torch.zeros(1, 16, 16, 2)
+    usual, sharp = (
+        MotionPyramid(flow, visible, edges).at((64, 64))[1][0, 0, :, 32] for edges in (0.0, 2 / 3)
+    )
+    assert torch.equal(usual, F.interpolate(visible, size=(64, 64), mode="bilinear")[0, 0, :, 32])
+    assert ((usual > 0.05) & (usual < 0.95)).sum() == 8
+    assert ((sharp > 0.05) & (sharp < 0.95)).sum() <= 4
+    assert torch.equal(usual > 0.5, sharp > 0.5)
+    own_size = MotionPyramid(flow, visible, 2 / 3).at((16, 16))[1]
+    assert torch.equal(own_size, visible)
