@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -54,6 +54,25 @@ class AudioFeatures:
 
     def __len__(self) -> int:
         return self.features.shape[0]
+
+
+@dataclass(frozen=True)
+class InnerLips:
+    """Where the inner lips of an open mouth are in the square of its portrait. Lengths in halves of the picture.
+
+    maps          [1, 3, S, S]: of every pixel, how far it lies below the edge of the upper lip, and below that of the
+                  lower one; and whether between the corners of the mouth: 1 and more inside, 0 at a corner, -1 and less
+                  where no teeth show any more
+    down          [2]: from the upper lip to the lower one, x and y, of length 1
+    iris_distance
+    """
+
+    maps: Tensor
+    down: Tensor
+    iris_distance: float
+
+    def to(self, device: torch.device) -> InnerLips:
+        return replace(self, maps=self.maps.to(device), down=self.down.to(device))
 
 
 @dataclass(frozen=True)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
 import numpy as np
 import torch
 from torch import Tensor
+
+from ..structures import InnerLips
 
 # fmt: off
 UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
 LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 # fmt: on
 """The inner lips from corner to corner, the picture's left first."""
+_CORNER = 0.08
+"""In iris distances: how far beyond the corners of the mouth teeth may still show."""
 _OPEN = 0.012
 """Gap in iris distances below which there is nothing between the lips."""
 _INTO_THE_LIP = 2.0
 """In pixels: the edge of a lip is mixed with what lies behind it."""
-CORNER = 0.08
-"""In iris distances: how far beyond the corners of the mouth teeth may still show."""
 _INNER_LIPS, _CORNERS, _IRISES = (13, 14), (61, 291), (468, 473)
 
 
@@ -34,24 +34,6 @@ def mouth_opening(points: Tensor) -> Tensor:
     gap = (upper - lower).norm(dim=-1) / (first - second).norm(dim=-1).clamp(min=1e-3)
     width = (left - right).norm(dim=-1) / (first - second)[..., :2].norm(dim=-1).clamp(min=1e-3)
     return torch.stack([gap, width], dim=-1)
-
-
-@dataclass(frozen=True)
-class InnerLips:
-    """Where the inner lips of an open mouth are in the square of its portrait. Lengths in halves of the picture.
-
-    maps          [1, 3, S, S]: of every pixel, how far it lies below the edge of the upper lip, how far below that of
-                  the lower one, and how far on this side of the nearer corner of the mouth
-    down          [2]: from the upper lip to the lower one, x and y, of length 1
-    iris_distance
-    """
-
-    maps: Tensor
-    down: Tensor
-    iris_distance: float
-
-    def to(self, device: torch.device) -> InnerLips:
-        return replace(self, maps=self.maps.to(device), down=self.down.to(device))
 
 
 def inner_lips(points: Tensor, size: int) -> InnerLips | None:
@@ -70,8 +52,8 @@ def inner_lips(points: Tensor, size: int) -> InnerLips | None:
         for lip in (UPPER_LIP, LOWER_LIP)
     ]
     unit = max(1e-3, np.linalg.norm(at[_IRISES[0]] - at[_IRISES[1]]))
-    inside = np.minimum(across, width - across)
-    deeper = _INTO_THE_LIP * np.clip(inside / (CORNER * unit) + 1, 0, 1)
+    inside = np.minimum(across, width - across) / (_CORNER * unit)
+    deeper = _INTO_THE_LIP * np.clip(inside + 1, 0, 1)
     upper, lower = np.minimum(*edges) - deeper, np.maximum(*edges) + deeper
-    maps = torch.from_numpy(np.stack([depth - upper, depth - lower, inside])[None] * 2 / size)
+    maps = torch.from_numpy(np.stack([(depth - upper) * 2 / size, (depth - lower) * 2 / size, inside])[None])
     return InnerLips(maps.float(), torch.from_numpy(down).float(), float(unit * 2 / size))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import FlowAutoencoderConfig
-from ..face.mouth import InnerLips
+from ..structures import InnerLips
 from .blocks import ConvBlock, DownBlock, ResBlock, ToPicture, UpBlock
 from .meeting_lips import close_lips
 from .warping import MotionPyramid

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..face.mouth import CORNER, InnerLips
+from ..structures import InnerLips
 from .warping import resize, warp
 
 _NEAR = 0.18
@@ -71,7 +71,6 @@ def seam_of(lips: InnerLips, flow: Tensor, shut: Tensor, size: int) -> Seam:
     upper = grid + (upper_depth - below_upper).movedim(1, -1) * lips.down
     lower = grid + (distance - ajar - below_lower).movedim(1, -1) * lips.down
     pixels = (distance - ajar) / _steepness(distance).clamp(min=1e-5)  # down from the lower lip's edge
-    inside = inside / (CORNER * unit)
     line = torch.exp(-((pixels / (_LINE_WIDTH * unit * size / 2)) ** 2)) * inside.clamp(0, 1)
     near = (2 - distance.abs() / (_NEAR * unit)).clamp(0, 1) * (inside + 1).clamp(0, 1)
     return Seam(upper, lower, (pixels + 0.5).clamp(0, 1), line, near * (shut / _MIXED_IN).clamp(max=1))
@@ -88,15 +87,11 @@ def close_lips(frames: Tensor, picture: Tensor, lips: InnerLips, flow: Tensor, s
 
     Returns [F, 3, S, S]; frames in which nothing is shut are the same.
     """
-    meeting = shut > 0
-    if not meeting.any():
+    if shut.device.type == "cpu" and not (shut > 0).any():  # elsewhere, to ask takes longer than to compute
         return frames
-    seam = seam_of(lips, flow[meeting], shut[meeting], picture.shape[-1])
+    seam = seam_of(lips, flow, shut, picture.shape[-1])
     drawn = torch.lerp(warp(picture, seam.upper), warp(picture, seam.lower), seam.share)
-    drawn = drawn * (1 - _LINE_DEPTH * seam.line)
-    frames = frames.clone()
-    frames[meeting] = torch.lerp(frames[meeting], drawn, seam.weight)
-    return frames
+    return torch.lerp(frames, drawn * (1 - _LINE_DEPTH * seam.line), seam.weight)
 
 
 def with_meeting_lips(

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from dawn_model.face.mouth import InnerLips
 from dawn_model.flow_autoencoder.meeting_lips import close_lips, with_meeting_lips
 from dawn_model.flow_autoencoder.warping import MotionPyramid
+from dawn_model.structures import InnerLips
 
 SIZE, CELLS = 128, 32
 HALF_GAP, HALF_WIDTH, MIDDLE = 8, 40, 64
@@ -36,7 +36,8 @@ def lips_of(tilt: float) -> InnerLips:
     """Of that portrait. The edges lie in the lips, as those of `inner_lips` do."""
     across, down = pixels(tilt)
     edge = HALF_GAP + 1
-    maps = torch.stack([down + edge, down - edge, HALF_WIDTH - across.abs()]) * 2 / SIZE
+    depths = torch.stack([down + edge, down - edge]) * 2 / SIZE
+    maps = torch.cat([depths, ((HALF_WIDTH - across.abs()) / 5)[None]])
     return InnerLips(maps[None], torch.tensor([0.0, 1.0]), 2 * 64 / SIZE)
 
 
