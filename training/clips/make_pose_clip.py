@@ -20,8 +20,8 @@ from ..people.renderer import View, posed, rotation, shade, shrink, surface_of
 from .scenario import smooth_noise
 
 FRAME_RATE, SECONDS, SIZE, DRAWN = 30, 10, 256, 512
-SWING = (6.0, 4.5, 4.0)
-"""Degrees; the furthest turn is about twice as far, and dawn-nano tears hair from about 16° on."""
+SWING = (5.0, 4.5, 2.0)
+"""Degrees; the furthest turn is two to three times as far, and dawn-nano tears hair that turns further."""
 BLINKS_EVERY = 0.95
 _BACKDROP = np.array([0.52, 0.58, 0.64])
 
