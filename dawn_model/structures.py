@@ -64,7 +64,7 @@ class InnerLips:
                   lower one; and whether between the corners of the mouth: 1 and more inside, 0 at a corner, -1 and less
                   where no teeth show any more
     down          [2]: from the upper lip to the lower one, x and y, of length 1
-    iris_distance
+    iris_distance between the middles of both irises
     """
 
     maps: Tensor

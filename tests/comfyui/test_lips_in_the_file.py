@@ -1,5 +1,5 @@
-"""How far lips move in the saved MP4, for speech as strangers record it: DAWN Talking Head, the embedded model, the
-real ComfyUI, and our landmarker on the decoded pictures."""
+"""What lips do in the saved MP4, for speech as strangers record it: DAWN Talking Head, the embedded model, the real
+ComfyUI, and our landmarker on the decoded pictures."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from talking_head import spoken, write_tiny_models
 from torch import Tensor
 
 from dawn_model.face.landmarker import FaceLandmarker
+from training.evaluation.metrics import lip_gap
+from training.evaluation.mouths import shut_line
 
 RATE = 16000
 HUM = 0.05 + 0.01 * torch.sin(2 * torch.pi * 50 / RATE * torch.arange(2 * RATE))
@@ -23,21 +25,17 @@ def half_opposite(speech: Tensor) -> Tensor:
     return torch.cat([speech[: len(speech) // 2], -speech[len(speech) // 2 :]])
 
 
-def gap(points: Tensor) -> float:
-    """Between the inner lips, in distances of the irises."""
-    return float((points[13, :2] - points[14, :2]).norm() / (points[468, :2] - points[473, :2]).norm())
-
-
 @pytest.fixture(scope="module")
-def lips(comfy, given, astronaut) -> Callable[..., np.ndarray]:
-    """Sound [channels, T] at 16 kHz and other inputs of the node → the lips' gap in every frame of the file, [F].
+def film(comfy, given, astronaut) -> Callable[..., tuple[Tensor, Tensor]]:
+    """Sound [channels, T] at 16 kHz and other inputs of the node → frames of the file [F, S, S, 3] and the points of
+    the face in them [F, 478, 3].
 
     The square alone is looked at: in it the mouth is as it is in the whole picture, and found in half the time.
     """
     write_tiny_models(comfy.base / "models")
     landmarker = FaceLandmarker.load()
 
-    def measure(waveform: Tensor, **inputs) -> np.ndarray:
+    def made(waveform: Tensor, **inputs) -> tuple[Tensor, Tensor]:
         talking = {
             "model": ["model", 0],
             "image": ["image", 0],
@@ -60,11 +58,18 @@ def lips(comfy, given, astronaut) -> Callable[..., np.ndarray]:
         )
         (file,) = run.ui["save"]["images"]
         with av.open(str(comfy.base / "output" / file["subfolder"] / file["filename"])) as video:
-            frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)])
         assert len(frames) == waveform.shape[-1] * 25 // RATE
-        return np.array([gap(landmarker(torch.from_numpy(f).float() / 255)[0].points) for f in frames])
+        frames = torch.from_numpy(frames).float() / 255
+        return frames, torch.stack([landmarker(frame)[0].points for frame in frames])
 
-    return measure
+    return made
+
+
+@pytest.fixture(scope="module")
+def lips(film) -> Callable[..., np.ndarray]:
+    """The same → the gap between the inner lips in every frame of the file, [F], in distances of the irises."""
+    return lambda waveform, **inputs: lip_gap(film(waveform, **inputs)[1])
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +112,16 @@ def test_lips_rest_in_a_noisy_pause(lips, decibels):
     gaps = lips((speech + noise)[None], rest_in_silence=True, head_motion="lips only")
     talking = np.concatenate([gaps[:30], gaps[70:]])
     assert gaps[42:66].std() < 0.1 * talking.std()  # the gate holds for .2 s, and a mouth takes time to shut
+
+
+def test_a_smile_that_rests_is_shut_by_a_dark_smooth_line(film):
+    """The portrait shows teeth. Real lips: .30 to .76 darker in between, jumps of .0005 to .0055."""
+    frames, points = film(torch.zeros(1, RATE), head_motion="lips only")
+    gap = lip_gap(points)
+    assert (gap < 0.05).mean() > 0.8
+    darker, jumps = shut_line(frames, points, gap)
+    assert darker > 0.3
+    assert jumps < 0.0055
 
 
 def test_lips_rest_at_both_ends_of_silence(lips, usual):

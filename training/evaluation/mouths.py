@@ -10,10 +10,12 @@ from torch import Tensor
 
 from dawn_model.face.mouth import LOWER_LIP, UPPER_LIP
 
+from .metrics import IRISES
+
 # fmt: off
-_INNER = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308, 324, 318, 402, 317, 14, 87, 178, 88, 95)
 _OUTER = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146)
 # fmt: on
+_INNER = (*UPPER_LIP, *LOWER_LIP[-2:0:-1])
 _FINER = 4
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -56,10 +58,11 @@ def shut_line(frames: Tensor, points: Tensor, gap: np.ndarray, shut: float = 0.0
     found = []
     for number in np.flatnonzero(gap < shut):
         frame, mesh = frames[number].numpy(), points[number].numpy()[:, :2]
-        unit = np.linalg.norm(mesh[468] - mesh[473])
+        unit = np.linalg.norm(mesh[IRISES[0]] - mesh[IRISES[1]])
         middle = (mesh[list(UPPER_LIP)] + mesh[list(LOWER_LIP)]) / 2
-        along = (middle[-1] - middle[0]) / np.linalg.norm(middle[-1] - middle[0])
-        places = np.linspace(0.2, 0.8, max(8, round(0.6 * np.linalg.norm(middle[-1] - middle[0]))))
+        width = np.linalg.norm(middle[-1] - middle[0])
+        along = (middle[-1] - middle[0]) / width
+        places = np.linspace(0.2, 0.8, max(8, round(0.6 * width)))
         line = np.stack(
             [np.interp(places, np.linspace(0, 1, len(middle)), axis) for axis in middle.T], axis=1
         )
@@ -79,7 +82,7 @@ def mouth_crops(frames: Tensor, points: Tensor, size: int = 256) -> Tensor:
     where the irises are 64 pixels apart."""
     crops = []
     for frame, mesh in zip(frames, points.numpy(), strict=True):
-        unit = np.linalg.norm(mesh[468, :2] - mesh[473, :2])
+        unit = np.linalg.norm(mesh[IRISES[0], :2] - mesh[IRISES[1], :2])
         x, y = mesh[[61, 291, 13, 14], :2].mean(0)
         picture = Image.fromarray((frame.numpy().clip(0, 1) * 255 + 0.5).astype(np.uint8))
         box = (x - unit / 2, y - unit / 2, x + unit / 2, y + unit / 2)
