@@ -115,7 +115,7 @@ def test_lips_rest_in_a_noisy_pause(lips, decibels):
 
 
 def test_a_smile_that_rests_is_shut_by_a_dark_smooth_line(film):
-    """The portrait shows teeth. Real lips: .30 to .76 darker in between, jumps of .0005 to .0055."""
+    """The portrait shows teeth. Real lips: .30 to .76 darker in between, jumps of .0005 to .0056."""
     frames, points = film(torch.zeros(1, RATE), head_motion="lips only")
     gap = lip_gap(points)
     assert (gap < 0.05).mean() > 0.8

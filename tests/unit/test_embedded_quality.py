@@ -99,7 +99,7 @@ def test_a_smile_gives_way_to_speech(animator, astronaut, talking):
 
 
 def test_lips_that_shut_meet_in_a_dark_smooth_line(talking):
-    """Real ones: .30 to .76 darker than the lips, jumps of .0005 to .0055. Lips that met cell by cell, with bright
+    """Real ones: .30 to .76 darker than the lips, jumps of .0005 to .0056. Lips that met cell by cell, with bright
     dots of teeth, had .18 and .021 here."""
     darker, jumps = np.mean(
         [shut_line(frames, points, metrics.lip_gap(points)) for frames, points in talking], axis=0

@@ -31,7 +31,7 @@ from . import metrics
 from .animate import Animator, held
 from .contact_sheet import evenly, write_sheet
 from .mouths import inner_mouth, mouth_crops
-from .real_clips import SHUT, at_rest, finished, heard, read_clips
+from .real_clips import SHUT, at_rest, finished, heard, read_clips, shut_lines
 
 FIRST_PERSON = 10**6
 AMPLITUDES = {"yaw": 12.0, "pitch": 8.0, "roll": 8.0}
@@ -108,6 +108,14 @@ class Evaluation:
             digits = 4 if name.startswith("jumps") else 2
             each = " ".join(f"{value:.{digits}f}" for value in values)
             self.note(f"finished: {name}", f"{values.mean():.{digits}f} ({each})", limit)
+        real = shut_lines(
+            self.shared / "real-clips", self.animator.landmarker, photographs(self.shared).values()
+        )
+        for name, digits, values in zip(
+            ("darker between shut lips", "jumps of that line"), (2, 4), real.T, strict=True
+        ):
+            each = " ".join(f"{value:.{digits}f}" for value in values)
+            self.note(f"real people: {name}", f"{values.mean():.{digits}f} ({each})", "–")
         for clip, (frames, points) in zip(self.clips, films, strict=True):
             crops = mouth_crops(frames[20:44], points[20:44])
             write_sheet(list(crops.split(8)), SHEETS / f"mouths_{clip.name}.png", zoom=1)

@@ -52,7 +52,7 @@ def shut_line(frames: Tensor, points: Tensor, gap: np.ndarray, shut: float = 0.0
     """Of frames [F, S, S, 3] with shut lips, means: how much darker the line between them is than the lips, as a share;
     and how far its darkest points jump from one place to the next, in iris distances.
 
-    Ten real people: .30–.76 and .0005–.0055. Lips met cell by cell, as they did once: .02–.54 and .003–.021. NaN if no
+    Ten real people: .30–.76 and .0005–.0056. Lips met cell by cell, as they did once: .02–.54 and .003–.021. NaN if no
     frame is shut.
     """
     found = []

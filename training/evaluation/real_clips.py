@@ -5,7 +5,7 @@ The clips are looked at and measured, never trained on and never committed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from dawn_model.audio.articulation import mouth_of
 from dawn_model.audio.waveform import to_speech
+from dawn_model.face.landmarker import FaceLandmarker, choose_face
 from dawn_model.structures import AudioFeatures
 
 from ..speech.sounds import RATE, coloured_noise, music
@@ -118,6 +119,23 @@ def finished(
         }.items():
             table.setdefault(name, []).append(float(value))
     return {name: np.array(values) for name, values in table.items()}, films
+
+
+def shut_lines(folder: Path, landmarker: FaceLandmarker, photographs: Iterable[Tensor]) -> np.ndarray:
+    """What `shut_line` finds on real people whose lips are shut, [N, 2]: in the six frames of every clip in which they
+    are nearest, and on photographs."""
+    lips, found = np.load(folder / "lips.npz"), []
+    for path in sorted(folder.glob("*.mp4")):
+        nearest = np.argsort(lips[path.stem + "/gap"])[:6]
+        with av.open(str(path)) as file:
+            shown = [f.to_ndarray(format="rgb24") for i, f in enumerate(file.decode(video=0)) if i in nearest]
+        found.append([torch.from_numpy(frame).float() / 255 for frame in shown])
+    measured = []
+    for frames in (*found, *([photograph] for photograph in photographs)):
+        points = torch.stack([choose_face(landmarker(f), *f.shape[:2]).points for f in frames])
+        measured.append(shut_line(torch.stack(frames), points, metrics.lip_gap(points)))
+    measured = np.array(measured)
+    return measured[~np.isnan(measured[:, 0])]
 
 
 def at_rest(animator: Animator, picture: Tensor, face, speech: Tensor, seconds: int = 10) -> dict[str, float]:
